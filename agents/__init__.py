@@ -1,0 +1,1 @@
+"""The runtime: hub, campaign, placement, command line."""

@@ -1,0 +1,1 @@
+"""The campaign: core, stepper, conductor, journal, pool, depot."""

@@ -1,0 +1,1 @@
+"""The hub: routes messages by name and tells presence."""

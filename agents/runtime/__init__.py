@@ -1,0 +1,1 @@
+"""Processes: supervisor, placement on Ray, compute agents."""

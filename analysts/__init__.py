@@ -1,0 +1,1 @@
+"""Analysts: raw measurement to quantities with uncertainty."""

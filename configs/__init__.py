@@ -1,0 +1,1 @@
+"""Laboratories, campaigns and benchmarks that ship with the package."""

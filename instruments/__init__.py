@@ -1,0 +1,1 @@
+"""Instruments: the adapter contract, the adapter server, the twins."""

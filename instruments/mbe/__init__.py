@@ -1,0 +1,1 @@
+"""Molecular beam epitaxy: the contract of the kind and its twin."""

@@ -1,0 +1,1 @@
+"""Planners: where to experiment next."""

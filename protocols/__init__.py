@@ -1,0 +1,1 @@
+"""Protocols: what one trial does."""

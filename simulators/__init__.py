@@ -1,0 +1,1 @@
+"""Physics: bare models, importable and useful alone."""

@@ -1,0 +1,1 @@
+"""The append-only SQLite log under the journal and the ledger."""

@@ -1,0 +1,1 @@
+"""The tool every process talks with: mailbox, frame checks, depot client."""
