@@ -1,0 +1,26 @@
+"""Compile a numeric kernel: the one place that names numba.
+
+Every kernel releases the interpreter lock, because a plain one silences the heartbeat thread of
+its process. The compiled code is cached on disk; a kernel therefore calls only kernels of its own
+file (the cache looks at the time stamp of that file alone).
+"""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numba
+
+__all__ = ["compiled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` compiled by numba in nopython mode, without the interpreter lock.
+
+    Args:
+        function: plain Python over numbers and numpy arrays.
+    """
+    kernel: Callable[P, R] = numba.njit(nogil=True, cache=True)(function)
+    return kernel
