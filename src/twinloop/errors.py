@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArgumentError",
+    "BadProposal",
     "BindRefused",
     "ConfigError",
     "ConfigProblem",
@@ -20,6 +21,7 @@ __all__ = [
     "LimitViolation",
     "MessageRejected",
     "NotDeterministic",
+    "PlanningFailed",
     "RunFolderBusy",
     "SampleMismatch",
     "SpoolFull",
@@ -203,4 +205,26 @@ class StepUnknown(LabError):
         super().__init__(
             f"step {path}: nobody can tell what happened ({reason}); the sample is held: "
             "inspect it, then decide with 'twinloop resume --decide'"
+        )
+
+
+class PlanningFailed(LabError):
+    """A fit or an optimisation that gave nothing to use; `Planner.ask` then takes the next rung."""
+
+    def __init__(self, planner: str, reason: str) -> None:
+        self.planner, self.reason = planner, reason
+        super().__init__(
+            f"planner {planner} found no point: {reason}; "
+            "a simpler rule proposes instead, and the proposal's memo says which"
+        )
+
+
+class BadProposal(LabError):
+    """A planner that breaks its contract: a mistake in its code, which no fallback should hide."""
+
+    def __init__(self, planner: str, name: str, found: object, allowed: str) -> None:
+        self.planner, self.name, self.found, self.allowed = planner, name, found, allowed
+        super().__init__(
+            f"planner {planner} proposed {name} {found!r}, allowed: {allowed}; correct the planner "
+            "(twinloop.planners.testing.check_planner shows where)"
         )
