@@ -480,7 +480,7 @@ class Instrument(BaseModel):
         return _members(cls, ReadoutMethod)
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def describe(cls) -> dict[str, Any]:
         """Return kind, actions with limits, and readouts, as JSON."""
         return {
             "kind": cls.kind,
@@ -491,7 +491,7 @@ class Instrument(BaseModel):
     @classmethod
     def schema_digest(cls) -> str:
         """Return the digest of the schema: a change of limits shows."""
-        return digest_of(canonical_json(cls.schema()))
+        return digest_of(canonical_json(cls.describe()))
 
 
 M = TypeVar("M")
