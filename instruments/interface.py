@@ -223,7 +223,7 @@ class ActionSpec:
                 checked[name] = parameter.default
         return checked
 
-    def schema(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return the action as JSON, for people, planners and the schema digest."""
         return {
             "doc": self.doc,
@@ -484,7 +484,7 @@ class Instrument(BaseModel):
         """Return kind, actions with limits, and readouts, as JSON."""
         return {
             "kind": cls.kind,
-            "actions": {name: method.spec.schema() for name, method in cls.actions().items()},
+            "actions": {name: method.spec.describe() for name, method in cls.actions().items()},
             "readouts": sorted(cls.readouts()),
         }
 
