@@ -218,6 +218,13 @@ class Film:
         """How many topmost atoms have 0, 1, 2, 3, 4 lateral neighbours, and inert sites, (6,)."""
         return self._counts.copy()
 
+    def thermal_events_per_s(self, temperature_K: float, *, multi_hop: int | None = None) -> float:
+        """Return the rate of hops and desorptions of this surface now [1/s]."""
+        rates = self.parameters.hop_rates_per_s(temperature_K)
+        rates[0] /= self.parameters.multi_hop if multi_hop is None else multi_hop
+        rates += self.parameters.desorption_rates_per_s(temperature_K)
+        return float(self._counts @ rates)
+
     def advance(
         self,
         *,
