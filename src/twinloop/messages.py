@@ -153,9 +153,16 @@ class Welcome(_Model):
 
 
 class Refused(_Model):
-    """The hub does not register this agent."""
+    """The hub does not register this agent.
+
+    Args:
+        code: `say_hello` asks a sender that the hub does not know to introduce itself (the hub or
+            the connection is new); any other code is final.
+        reason: for people.
+    """
 
     kind: Literal["refused"] = "refused"
+    code: Literal["say_hello", "wire", "name", "full"]
     reason: Text
 
 

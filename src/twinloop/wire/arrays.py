@@ -1,0 +1,106 @@
+"""Arrays as raw bytes: described in the header, checked before they are used.
+
+Bytes are little endian and C-contiguous on every wire and disk. The description is not believed:
+type, shape, length and digest must agree with the bytes before an array exists.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.errors import FrameError
+from twinloop.ids import digest_of
+from twinloop.messages import ArrayRef
+
+__all__ = ["DTYPES", "as_bytes", "check_bytes", "describe", "rebuild"]
+
+DTYPES = frozenset(
+    {"|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"}
+    | {"<c8", "<c16"}
+)
+_MAX_SIDE = 2**40
+
+
+def as_bytes(array: NDArray[Any]) -> memoryview:
+    """Return the little-endian C-contiguous bytes of an array, without a copy where it can.
+
+    Raises:
+        FrameError: an array of objects, strings, dates or records.
+    """
+    return _flat(_as_wire("", array)).data
+
+
+def describe(name: str, array: NDArray[Any], *, inline: bool = False) -> ArrayRef:
+    """Return the description of an array.
+
+    Args:
+        name: what the sender calls it.
+        array: any numeric array.
+        inline: True when the bytes will travel as a frame of the message.
+
+    Raises:
+        FrameError: an array of objects, strings, dates or records.
+
+    Example:
+        >>> ref = describe("trace", np.zeros((2, 3), dtype=np.float32))
+        >>> ref.dtype, ref.shape, ref.nbytes
+        ('<f4', (2, 3), 24)
+    """
+    ready = _as_wire(name, array)
+    return ArrayRef(
+        name=name,
+        digest=digest_of(_flat(ready).data),
+        dtype=ready.dtype.str,
+        shape=ready.shape,
+        nbytes=ready.nbytes,
+        inline=inline,
+    )
+
+
+def check_bytes(ref: ArrayRef, n_bytes: int) -> None:
+    """Check that a description is possible and fits a length, before anything is allocated.
+
+    Raises:
+        FrameError: an unknown type, or a shape or length that do not agree.
+    """
+    if ref.dtype not in DTYPES:
+        raise FrameError(ref.name, "dtype", ref.dtype, "one of " + " ".join(sorted(DTYPES)))
+    if any(side > _MAX_SIDE for side in ref.shape):
+        raise FrameError(ref.name, "shape", ref.shape, f"sides up to {_MAX_SIDE}")
+    needed = math.prod(ref.shape) * np.dtype(ref.dtype).itemsize
+    if needed != ref.nbytes:
+        raise FrameError(ref.name, "shape", f"{ref.shape} of {needed} bytes", f"{ref.nbytes} bytes")
+    if n_bytes != ref.nbytes:
+        raise FrameError(ref.name, "length", n_bytes, ref.nbytes)
+
+
+def rebuild(ref: ArrayRef, frame: bytes | bytearray | memoryview) -> NDArray[Any]:
+    """Return the array that the bytes hold: a read-only view of them where they are `bytes`.
+
+    Raises:
+        FrameError: the bytes are not those that the description names.
+    """
+    check_bytes(ref, len(frame))
+    digest = digest_of(frame)
+    if digest != ref.digest:
+        raise FrameError(ref.name, "digest", digest, ref.digest)
+    array = np.frombuffer(frame, dtype=ref.dtype).reshape(ref.shape)
+    array.flags.writeable = False
+    return array
+
+
+def _as_wire(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    ready = np.asarray(array)
+    # records and dates would pass as bytes, but mean nothing to the other side
+    if ready.dtype.kind not in "biufc":
+        raise FrameError(name, "dtype", ready.dtype, "a number or bool")
+    ready = np.asarray(ready, dtype=ready.dtype.newbyteorder("<"), order="C")
+    if ready.dtype.str not in DTYPES:
+        raise FrameError(name, "dtype", ready.dtype.str, "one of " + " ".join(sorted(DTYPES)))
+    return ready
+
+
+def _flat(array: NDArray[Any]) -> NDArray[np.uint8]:
+    return array.reshape(-1).view(np.uint8)
