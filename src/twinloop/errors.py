@@ -27,6 +27,7 @@ __all__ = [
     "SpoolFull",
     "StaleCommand",
     "StepFailed",
+    "StepPartial",
     "StepUnknown",
 ]
 
@@ -138,14 +139,20 @@ class ArgumentError(LabError):
 
 
 class ConfigProblem:
-    """One problem of a configuration: the file, the key, what was found, what is allowed."""
+    """One problem of a configuration: the file and line, the key, what was found, what is allowed."""
 
-    def __init__(self, file: str, key: str, found: object, allowed: str) -> None:
-        self.file, self.key, self.found, self.allowed = file, key, found, allowed
+    def __init__(
+        self, file: str, key: str, found: object, allowed: str, line: int | None = None
+    ) -> None:
+        self.file, self.key, self.found, self.allowed, self.line = file, key, found, allowed, line
 
     def __str__(self) -> str:
         """Return the problem as one line."""
-        return f"{self.file}: {self.key}: found {self.found!r}, allowed: {self.allowed}"
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        where = f"{place}: {self.key}" if self.key else place
+        found = "nothing" if self.found is None else repr(self.found)
+        shown = found if len(found) <= 100 else f"{found[:97]}..."
+        return f"{where}: found {shown}, allowed: {self.allowed}"
 
 
 class ConfigError(LabError):
@@ -195,6 +202,14 @@ class StepFailed(LabError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"step {path} failed: {reason}")
+
+
+class StepPartial(LabError):
+    """A step of which some happened; a protocol may catch it and read `what`."""
+
+    def __init__(self, path: str, what: object, reason: str) -> None:
+        self.path, self.what, self.reason = path, what, reason
+        super().__init__(f"step {path} happened only in part ({what}): {reason}")
 
 
 class StepUnknown(LabError):
