@@ -222,6 +222,8 @@ class LeaseRequest(_Model):
         campaign: who wants it.
         depot: endpoint of the campaign's depot, where arrays are to be put.
         ttl_s: how long the holder wants to be thought alive after its last renewal [s].
+        incarnation: which life of the holder asks; the same life asking again gets the same epoch,
+            another life, or none named, a new one.
     """
 
     kind: Literal["lease_request"] = "lease_request"
@@ -229,6 +231,7 @@ class LeaseRequest(_Model):
     campaign: Name
     depot: Text
     ttl_s: Annotated[float, Field(gt=0)]
+    incarnation: Text = ""
 
 
 class LeaseGranted(_Model):
@@ -259,13 +262,21 @@ class LeaseGranted(_Model):
 
 
 class LeaseRefused(_Model):
-    """No lease: another holder, or an epoch that is over."""
+    """No lease: another holder, or an epoch that is over.
+
+    It also answers a command or a query that only a present holder may send: nothing was done and
+    nothing is decided about its key; ask for the lease, then send the same key again.
+
+    Args:
+        epoch: the epoch that was refused; None for the answer to a lease request.
+    """
 
     kind: Literal["lease_refused"] = "lease_refused"
     instrument: Name
     campaign: Name
     reason: Text
     holder: Text = ""
+    epoch: NonNegativeInt | None = None
 
 
 class LeaseRenew(_Model):
