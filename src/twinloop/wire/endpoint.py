@@ -17,6 +17,7 @@ __all__ = [
     "check_endpoint",
     "connect_checked",
     "make_socket",
+    "receive_frames",
 ]
 
 _TCP = re.compile(r"tcp://(\*|\[[0-9A-Fa-f:.%\w]*\]|[^:/\[\]]+):(\d{1,5}|\*)")
@@ -89,7 +90,6 @@ def make_socket(
         (zmq.RECONNECT_IVL, _RECONNECT_MS),
         (zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS),
         (zmq.TCP_KEEPALIVE, 1),
-        (zmq.IPV6, 1),
     ):
         socket.setsockopt(option, value)
     if kind == zmq.ROUTER:
@@ -105,8 +105,10 @@ def bind_checked(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
         BindRefused: not loopback.
         EndpointBusy: the port is taken.
     """
+    checked = check_endpoint(endpoint)
+    socket.setsockopt(zmq.IPV6, int("[" in checked))
     try:
-        socket.bind(re.sub(r":0$", ":*", check_endpoint(endpoint)))
+        socket.bind(re.sub(r":0$", ":*", checked))
     except zmq.ZMQError as err:
         raise EndpointBusy(endpoint, str(err)) from err
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -118,4 +120,24 @@ def connect_checked(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     Raises:
         BindRefused: not loopback.
     """
-    socket.connect(check_endpoint(endpoint))
+    checked = check_endpoint(endpoint)
+    # with the option on, 127.0.0.1 would be reported as a mapped IPv6 address
+    socket.setsockopt(zmq.IPV6, int("[" in checked))
+    socket.connect(checked)
+
+
+def receive_frames(socket: "zmq.Socket[bytes]", max_frames: int) -> list[bytes]:
+    """Return the frames of the next message, [] when there is none.
+
+    A message of too many frames comes back cut to `max_frames` + 1, so that its length tells: the
+    size limit of ZeroMQ counts each frame alone, and 100,000 small ones would pass it.
+    """
+    try:
+        frames = [socket.recv(zmq.NOBLOCK)]
+    except zmq.Again:
+        return []
+    while socket.getsockopt(zmq.RCVMORE):
+        frame = socket.recv()
+        if len(frames) <= max_frames:
+            frames.append(frame)
+    return frames

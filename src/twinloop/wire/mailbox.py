@@ -12,7 +12,6 @@ Sending is best effort: what nobody answers is sent again by whoever wants the a
 """
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -25,9 +24,10 @@ from twinloop.clocks import RealWireClock, WireClock
 from twinloop.errors import MessageRejected
 from twinloop.ids import new_incarnation
 from twinloop.messages import Bye, Message, Presence, Welcome
+from twinloop.wire.bell import Bell
 from twinloop.wire.effects import Exit, Send
-from twinloop.wire.endpoint import connect_checked, make_socket
-from twinloop.wire.envelope import MAX_MESSAGE_BYTES, Frame, pack, unpack
+from twinloop.wire.endpoint import connect_checked, make_socket, receive_frames
+from twinloop.wire.envelope import MAX_ARRAY_FRAMES, MAX_MESSAGE_BYTES, Frame, pack, unpack
 from twinloop.wire.mailbox_core import HUB, Deliver, MailboxCore, MailboxEffect, Role
 
 __all__ = ["Letter", "Mailbox", "MailboxCore"]
@@ -35,6 +35,8 @@ __all__ = ["Letter", "Mailbox", "MailboxCore"]
 _LOG = logging.getLogger(__name__)
 _QUEUE = 1000
 _BATCH = 256
+# the sender's name, the header, the arrays
+_MAX_FRAMES = 2 + MAX_ARRAY_FRAMES
 _BYE_LINGER_MS = 100
 
 
@@ -85,11 +87,10 @@ class Mailbox:
         # nothing waits for a hub that is away: it would arrive late, under an old registration
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         connect_checked(self._socket, endpoint)
-        self._bell, self._pull = _make_bell(self._context)
-        self._bell_lock = threading.Lock()
+        self._bell = Bell(self._context)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._pull, zmq.POLLIN)
+        self._poller.register(self._bell.socket, zmq.POLLIN)
         self._others: dict[Any, Callable[[], None]] = {}
         self._inbox: list[Letter] = []
         self._unsent_hello: Send | None = None
@@ -151,14 +152,7 @@ class Mailbox:
 
     def wake(self) -> None:
         """Make `poll` return; any thread may call it."""
-        with self._bell_lock:
-            if self._bell.closed:
-                return
-            try:
-                self._bell.send(b"", zmq.NOBLOCK)
-            except zmq.Again:
-                # a ring that is not answered yet is enough
-                return
+        self._bell.ring()
 
     def register(self, source: Any, on_ready: Callable[[], None]) -> None:
         """Watch another socket (ZeroMQ, or one with a file number) in the same `poll`.
@@ -182,9 +176,7 @@ class Mailbox:
         if self._core.is_registered:
             self._put(HUB, pack(Bye()))
         self._socket.close(linger=_BYE_LINGER_MS)
-        self._pull.close(linger=0)
-        with self._bell_lock:
-            self._bell.close(linger=0)
+        self._bell.close()
         if self._own_context:
             self._context.term()
 
@@ -211,7 +203,9 @@ class Mailbox:
             self._run([self._unsent_hello])
         if ready.get(self._socket, 0) & zmq.POLLIN:
             self._drain()
-        was_woken = self._pull in ready and self._answer_bell()
+        was_woken = self._bell.socket in ready
+        if was_woken:
+            self._bell.answer()
         for source, on_ready in list(self._others.items()):
             # a plain socket is reported by its file number
             if source in ready or (hasattr(source, "fileno") and source.fileno() in ready):
@@ -222,24 +216,16 @@ class Mailbox:
 
     def _drain(self) -> None:
         for _ in range(_BATCH):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = receive_frames(self._socket, _MAX_FRAMES)
+            if not frames:
                 return
             try:
-                sender = bytes(frames[0]).decode("ascii") or HUB
+                sender = frames[0].decode("ascii") or HUB
                 message, arrays = unpack(frames[1:])
             except (MessageRejected, UnicodeDecodeError) as err:
                 self.rejects[getattr(err, "reason", "sender")] += 1
                 continue
             self._run(self._core.receive(sender, message, self._clock.now_s(), arrays))
-
-    def _answer_bell(self) -> bool:
-        try:
-            while True:
-                self._pull.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return True
 
     def _run(self, effects: list[MailboxEffect]) -> None:
         for effect in effects:
@@ -263,15 +249,3 @@ class Mailbox:
             self.n_unsent += 1
             return False
         return True
-
-
-def _make_bell(
-    context: "zmq.Context[zmq.Socket[bytes]]",
-) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
-    address = f"inproc://bell-{new_incarnation()}"
-    pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-    pull.setsockopt(zmq.RCVHWM, 1)
-    push.setsockopt(zmq.SNDHWM, 1)
-    pull.bind(address)
-    push.connect(address)
-    return push, pull
