@@ -59,6 +59,8 @@ __all__ = [
     "OutcomeState",
     "Presence",
     "Query",
+    "ReadoutReply",
+    "ReadoutRequest",
     "Refused",
     "Replaced",
     "StatusRequest",
@@ -350,6 +352,8 @@ class Outcome(_Model):
         result: JSON value of the action.
         arrays: arrays of the result, durable in the depot named by the lease request.
         reason: for people.
+        may_retry: True for a definite failure that has nothing to do with sample or arguments (busy,
+            late, spool full, never arrived): another attempt may go through.
         started_lab_s, ended_lab_s: laboratory time of the adapter's clock [s].
     """
 
@@ -361,6 +365,7 @@ class Outcome(_Model):
     result: JsonValue = None
     arrays: tuple[ArrayRef, ...] = ()
     reason: Text = ""
+    may_retry: bool = False
     started_lab_s: NonNegativeFloat | None = None
     ended_lab_s: NonNegativeFloat | None = None
 
@@ -388,6 +393,25 @@ class Abort(_Model):
     key: CommandKey
     instrument: Name
     epoch: NonNegativeInt
+
+
+class ReadoutRequest(_Model):
+    """Read, change nothing; repeatable, so it needs no lease and no ledger."""
+
+    kind: Literal["readout_request"] = "readout_request"
+    request: Annotated[str, Field(max_length=200)]
+    instrument: Name
+    readout: Annotated[str, Field(max_length=64)]
+
+
+class ReadoutReply(_Model):
+    """What was read, or why nothing was."""
+
+    kind: Literal["readout_reply"] = "readout_reply"
+    request: Annotated[str, Field(max_length=200)]
+    state: Literal["done", "failed"]
+    result: JsonValue = None
+    reason: Text = ""
 
 
 class EmergencyStop(_Model):
@@ -524,7 +548,7 @@ class View(_Model):
 Message = Annotated[
     Hello | Welcome | Refused | Replaced | Beat | Watch | Presence | Undeliverable | Bye
     | LeaseRequest | LeaseGranted | LeaseRefused | LeaseRenew | LeaseRenewed | LeaseRelease
-    | Command | Accepted | Outcome | OutcomeAck | Query | Abort | EmergencyStop | Clear
+    | ReadoutRequest | ReadoutReply | Command | Accepted | Outcome | OutcomeAck | Query | Abort | EmergencyStop | Clear
     | StatusRequest | InstrumentStatus
     | Task | TaskPartial | TaskResult | CancelTask | Control | View,
     Field(discriminator="kind"),
