@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from twinloop.errors import LabError, NotDeterministic, StepFailed, StepUnknown
+from twinloop.errors import LabError, NotDeterministic, StepFailed, StepPartial, StepUnknown
 from twinloop.messages import ArrayRef
 from twinloop.protocols.interface import ForeignAwait, Outcome, Protocol, Step, Together, Trial
 from twinloop.results import decode_result
@@ -26,8 +26,8 @@ class StepRecord:
         path: its place in the protocol.
         digest: identity of what was asked there.
         name: target.method, for people.
-        state: `done`; `failed` (no effect, certain) raises StepFailed in the protocol; `partial`
-            and `unknown` raise StepUnknown.
+        state: `done`; `failed` (no effect, certain) raises StepFailed in the protocol, `partial`
+            StepPartial, `unknown` (a person gave it up) StepUnknown.
         at_s: seconds since the campaign began [s]; what `trial.now` reads next.
     """
 
@@ -236,6 +236,8 @@ def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
 def _answer(request: StepRequest, record: StepRecord) -> tuple[Any, BaseException | None]:
     if record.state == "failed":
         return None, StepFailed(request.step.name, record.reason)
+    if record.state == "partial":
+        return None, StepPartial(request.step.name, record.result, record.reason)
     if record.state != "done":
         return None, StepUnknown(request.step.name, record.reason)
     refs = {ref.name: ref for ref in record.arrays}
