@@ -1,0 +1,1 @@
+"""Laboratories that ship with twinloop."""
