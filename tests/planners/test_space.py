@@ -34,6 +34,17 @@ def test_no_value_leaves_its_bounds_by_rounding(low, factor, share, scale):
     assert dimension.low <= dimension.to_value(share) <= dimension.high
 
 
+def test_the_value_next_to_a_bound_is_not_beyond_it():
+    # These bounds are ones where the formula alone rounds over the edge.
+    assert Dimension("a", 0.77, 0.83, "log").to_value(1 - 2**-53) <= 0.83
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_the_ends_are_the_bounds_also_where_the_formula_rounds(scale):
+    dimension = Dimension("a", 0.51, 2.97, scale)
+    assert (dimension.to_value(0.0), dimension.to_value(1.0)) == (0.51, 2.97)
+
+
 def test_the_corners_of_the_cube_are_the_bounds_exactly():
     assert SPACE.to_point(np.zeros(2)) == {"substrate_K": 500.0, "flux_ML_per_s": 0.05}
     assert SPACE.to_point(np.ones(2)) == {"substrate_K": 800.0, "flux_ML_per_s": 0.5}
