@@ -1,0 +1,180 @@
+"""The hardware of the stand-in chamber: heater, shutter, cell, detector, and the film inside.
+
+Between operations nothing happens to the film and the heater does not drift: what a film becomes
+must not depend on how long a computer takes. Cooling to idle is not resolved in time.
+"""
+
+import json
+import os
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinloop.instruments.standin.physical_log import PhysicalLog
+from twinloop.instruments.standin.sample import Sample
+from twinloop.instruments.standin.settings import ChamberSettings
+
+__all__ = ["GrowthTrace", "Plant"]
+
+THERMOCOUPLE_JUMP_K = 25.0
+TRACES_KEPT = 8
+
+
+@dataclass(slots=True)
+class GrowthTrace:
+    """The specular beam of one growth, in the ring buffer of the detector.
+
+    Args:
+        growth: number of the growth.
+        sample: whose it is.
+        exposure_s: of one sample [s].
+        time_s: 0 at the opening [s].
+        intensity: [counts/s].
+        has_ended: no sample will follow.
+        is_complete: the growth was not cut short.
+        is_claimed: a `record` has taken it.
+    """
+
+    growth: int
+    sample: str
+    exposure_s: float
+    time_s: list[float] = field(default_factory=list)
+    intensity: list[float] = field(default_factory=list)
+    has_ended: bool = False
+    is_complete: bool = False
+    is_claimed: bool = False
+
+    def add(self, time_s: float, intensity: float) -> None:
+        """Append one sample; another thread may be reading."""
+        self.intensity.append(intensity)
+        self.time_s.append(time_s)
+
+
+class Plant:
+    """The physical state of one chamber.
+
+    Args:
+        settings: what the chamber is.
+        log: where its effects are written.
+        folder: where final surfaces and the sealed truth are kept; None: nowhere.
+        growths: how many it has grown in earlier lives of its process.
+    """
+
+    def __init__(
+        self,
+        settings: ChamberSettings,
+        log: PhysicalLog,
+        folder: Path | None = None,
+        growths: int = 0,
+    ) -> None:
+        self.settings, self.log, self.folder, self.growths = settings, log, folder, growths
+        self.truth = settings.truth_drawn()
+        self.thermocouple_K = self.asked_K = settings.heater.idle_K
+        self.shutter_is_open = self.contact_is_open = False
+        self.sample: Sample | None = None
+        self.traces: deque[GrowthTrace] = deque(maxlen=TRACES_KEPT)
+        self.last_intensity = 0.0
+        self.faults: set[str] = set()
+        self._jump_K = 0.0
+        self._lives: Counter[str] = Counter()
+        if folder is not None:
+            self._seal(folder)
+
+    @property
+    def heater_is_idle(self) -> bool:
+        """True at idle, as after loading and in the safe state."""
+        return self.thermocouple_K == self.settings.heater.idle_K
+
+    @property
+    def is_settled(self) -> bool:
+        """True when the temperature last asked for is reached."""
+        return abs(self.thermocouple_K - self.asked_K) <= self.settings.heater.settled_K
+
+    @property
+    def surface_K(self) -> float:
+        """True temperature of the surface [K]."""
+        return self.thermocouple_K + self.truth.thermocouple_offset_K + self._jump_K
+
+    def move_heater(self, duration_s: float) -> None:
+        """Let the temperature approach what was asked, with lag and the fastest change."""
+        heater = self.settings.heater
+        gap_K = self.asked_K - self.thermocouple_K
+        change_K = gap_K * -np.expm1(-duration_s / heater.lag_s)
+        most_K = heater.rate_K_per_s * duration_s
+        self.thermocouple_K += float(np.clip(change_K, -most_K, most_K))
+
+    def idle_heater(self) -> None:
+        """Let the heater idle; the temperature asked for stays on record."""
+        self.thermocouple_K = self.settings.heater.idle_K
+
+    def calibrated_drift(self) -> float:
+        """Return present over calibrated flux, as a perfect gauge sees it [1]."""
+        return float(np.exp(self.truth.flux_drift_per_growth * (self.growths - 1)))
+
+    def take_in(self, name: str) -> None:
+        """Put a fresh substrate of that name in."""
+        self.sample = Sample(name, self._lives[name], self.settings, self.truth)
+        self._lives[name] += 1
+
+    def arm_detector(self, exposure_s: float, sample: Sample) -> GrowthTrace:
+        """Start the trace of the growth that is about to begin."""
+        trace = GrowthTrace(self.growths + 1, sample.name, exposure_s)
+        self.traces.append(trace)
+        return trace
+
+    def open_shutter(self) -> None:
+        """Count a growth, wake the faults that were planned for it, and let the beam through."""
+        self.growths += 1
+        for plan in self.settings.faults:
+            if plan.growth == self.growths:
+                self.faults.add(plan.name)
+        if self.take_fault("thermocouple_jump"):
+            self._jump_K += THERMOCOUPLE_JUMP_K
+        self.shutter_is_open = self.contact_is_open = True
+
+    def close_shutter(self) -> None:
+        """Shut the beam off."""
+        self.shutter_is_open = self.contact_is_open = False
+
+    def take_fault(self, name: str) -> bool:
+        """Return whether this fault is due, once, and log it."""
+        if name not in self.faults:
+            return False
+        self.faults.discard(name)
+        self.log.append("fault", name=name, growth=self.growths)
+        return True
+
+    def keep_surface(self, sample: Sample) -> None:
+        """Write the heights of the film, shape (L, L), int32 [ML], to be revealed at the end."""
+        if self.folder is None:
+            return
+        target = self.folder / "films" / f"{sample.name}.npy"
+        unfinished = target.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            np.save(file, sample.film.heights, allow_pickle=False)
+        os.replace(unfinished, target)  # noqa: PTH105 - the same on Windows and POSIX
+
+    def reveal(self) -> dict[str, Any]:
+        """Return the truth and the present state, for tests in process and for the sealed file."""
+        film = None if self.sample is None else self.sample.film
+        return {
+            "truth": self.truth.model_dump(),
+            "surface_K": self.surface_K,
+            "growths": self.growths,
+            "sample": None if self.sample is None else self.sample.name,
+            "coverage_ML": 0.0 if film is None else film.deposited_ML,
+            "mixing": 0.0 if self.sample is None else self.sample.mixing,
+        }
+
+    def _seal(self, folder: Path) -> None:
+        (folder / "films").mkdir(parents=True, exist_ok=True)
+        note = "Hidden truth of the stand-in: read it when the campaign has ended, not before."
+        body = {
+            "note": note,
+            "truth": self.truth.model_dump(),
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        (folder / "truth.json").write_text(json.dumps(body, indent=1), "utf-8")

@@ -1,0 +1,215 @@
+"""What a stand-in chamber is: its hidden truth, its detector, its lattice, its pace.
+
+Read from `configs/standins/*.yaml` by the machine process and by twins that compute in process,
+never by a planner, an analyst or a conductor. A number may carry its unit ("1.32 eV", "8 min").
+"""
+
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from twinloop.errors import ConfigError, ConfigProblem, LabError
+from twinloop.ids import seed_of
+from twinloop.units import (
+    Dimensionless,
+    ElectronVolts,
+    Kelvin,
+    KelvinPerSecond,
+    Seconds,
+    Unit,
+    parse_quantity,
+)
+
+__all__ = [
+    "ChamberSettings",
+    "DetectorSettings",
+    "FaultPlan",
+    "HeaterSettings",
+    "Truth",
+    "read_settings",
+]
+
+FaultName = Literal["shutter_hung", "thermocouple_jump"]
+
+
+class _Settings(BaseModel):
+    """A frozen section whose quantities may be written with a unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _convert_quantities(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        converted = dict(data)
+        for name, info in cls.model_fields.items():
+            unit = next((m for m in info.metadata if isinstance(m, Unit)), None)
+            if unit is not None and isinstance(converted.get(name), str):
+                try:
+                    converted[name] = parse_quantity(converted[name], unit, name)
+                except LabError as err:
+                    # pydantic turns only a ValueError into its own located error
+                    raise ValueError(str(err)) from err
+        return converted
+
+
+class Truth(_Settings):
+    """What nobody outside the machine knows.
+
+    Args:
+        surface_barrier_eV, bond_energy_eV, step_barrier_eV: see `GrowthParameters` [eV].
+        attempt_frequency_per_s: [1/s].
+        thermocouple_offset_K: true temperature minus reading [K].
+        log_flux_factor: ln of true over calibrated flux [1].
+        flux_drift_per_growth: change of ln flux with each growth, a crucible that empties [1];
+            the gauge sees it.
+        log_interdiffusion_rate: ln nu_i of `simulators.film_quality` [ln 1/s].
+    """
+
+    surface_barrier_eV: ElectronVolts = Field(default=1.30, gt=0)
+    bond_energy_eV: ElectronVolts = Field(default=0.25, ge=0)
+    step_barrier_eV: ElectronVolts = Field(default=0.05, ge=0)
+    attempt_frequency_per_s: float = Field(default=1.0e13, gt=0)
+    thermocouple_offset_K: Kelvin = Field(default=0.0, ge=-100, le=100)
+    log_flux_factor: Dimensionless = Field(default=0.0, ge=-1, le=1)
+    flux_drift_per_growth: Dimensionless = Field(default=0.0, ge=-0.1, le=0.1)
+    log_interdiffusion_rate: Dimensionless = 24.2
+
+    @classmethod
+    def drawn(cls, seed: int) -> Self:
+        """Return a truth from the prior of the headline task.
+
+        Source: PLANNING.md section 12, with the interdiffusion of `simulators.film_quality`.
+        """
+        rng = np.random.default_rng(seed_of(seed, "truth"))
+        return cls(
+            surface_barrier_eV=rng.normal(1.30, 0.04),
+            bond_energy_eV=rng.normal(0.25, 0.03),
+            step_barrier_eV=abs(rng.normal(0.05, 0.03)),
+            thermocouple_offset_K=rng.normal(0.0, 12.0),
+            log_flux_factor=rng.normal(0.0, 0.08),
+            flux_drift_per_growth=-abs(rng.normal(0.0, 0.001)),
+            log_interdiffusion_rate=rng.normal(24.2, 0.5),
+        )
+
+
+class DetectorSettings(_Settings):
+    """Electron gun, screen and camera.
+
+    Args:
+        exposure_s: shortest exposure of the camera [s].
+        samples_per_ML: longer exposures are taken so that a calibrated layer has so many samples.
+        white_noise: standard deviation of one shortest exposure, in units of the substrate's [1].
+        floor_noise: part that no longer exposure averages away [1].
+        beam_spread: standard deviation of ln beam current from sample to sample [1].
+        counts_per_s: specular beam of a flat surface [counts/s].
+        energy_keV: of the beam [keV].
+    """
+
+    exposure_s: Seconds = Field(default=0.05, gt=0)
+    samples_per_ML: int = Field(default=50, ge=4)
+    white_noise: Dimensionless = Field(default=0.03, ge=0)
+    floor_noise: Dimensionless = Field(default=0.008, ge=0)
+    beam_spread: Dimensionless = Field(default=0.03, ge=0)
+    counts_per_s: float = Field(default=20_000.0, gt=0)
+    energy_keV: float = Field(default=15.0, gt=1)
+
+
+class HeaterSettings(_Settings):
+    """Substrate heater with its thermocouple.
+
+    Args:
+        idle_K: reading at which it idles [K].
+        lag_s: time constant of the approach [s].
+        rate_K_per_s: fastest change [K/s].
+        settled_K: deviation at which a temperature counts as reached [K].
+        noise_K: standard deviation of a reading [K].
+    """
+
+    idle_K: Kelvin = Field(default=450.0, gt=0)
+    lag_s: Seconds = Field(default=4.0, gt=0)
+    rate_K_per_s: KelvinPerSecond = Field(default=40.0, gt=0)
+    settled_K: Kelvin = Field(default=0.2, gt=0)
+    noise_K: Kelvin = Field(default=0.3, ge=0)
+
+
+class FaultPlan(_Settings):
+    """A fault that comes by itself.
+
+    Args:
+        name: `shutter_hung`: at that growth the shutter closes late by half the dose, while its
+            contact says that all is well; `thermocouple_jump`: from that growth on the true
+            temperature is 25 K above what it was at the same reading.
+        growth: number of the growth, counted from 1.
+    """
+
+    name: FaultName
+    growth: int = Field(ge=1)
+
+
+class ChamberSettings(_Settings):
+    """One stand-in chamber.
+
+    Args:
+        seed: of every random number of the chamber.
+        clock_factor: laboratory seconds in one real second; infinity is for twins in process.
+        size: edge length of the lattice [sites].
+        multi_hop: see `GrowthParameters`.
+        max_events: of one growth or anneal, before it is finished coarsely.
+        load_s: time to bring a sample in [s].
+        gauge_noise: relative standard deviation of the flux gauge in one growth [1].
+        truth: the hidden truth, or "drawn": from the prior, by the seed.
+    """
+
+    seed: int = 0
+    clock_factor: float = Field(default=1.0, gt=0)
+    size: int = Field(default=64, ge=8, le=1024)
+    multi_hop: int = Field(default=8, ge=1, le=32)
+    max_events: int = Field(default=8_000_000, gt=0)
+    load_s: Seconds = Field(default=10.0, ge=0)
+    gauge_noise: Dimensionless = Field(default=0.01, ge=0)
+    truth: Truth | Literal["drawn"] = Truth()
+    detector: DetectorSettings = DetectorSettings()
+    heater: HeaterSettings = HeaterSettings()
+    faults: tuple[FaultPlan, ...] = ()
+
+    def truth_drawn(self) -> Truth:
+        """Return the truth, drawn when it is to be drawn."""
+        return Truth.drawn(self.seed) if self.truth == "drawn" else self.truth
+
+
+def read_settings(name: str) -> ChamberSettings:
+    """Return the settings in a file, or in one that ships with twinloop.
+
+    Args:
+        name: a path, or a name under `configs/standins` ("growth_chamber.yaml").
+
+    Raises:
+        ConfigError: no such file, not YAML, or a field that cannot be used.
+    """
+    path = Path(name)
+    shipped = files("twinloop.configs").joinpath("standins", name)
+    try:
+        text = path.read_text("utf-8") if path.is_file() else shipped.read_text("utf-8")
+        data = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as err:
+        raise ConfigError([ConfigProblem(name, "file", str(err), "a readable YAML file")]) from err
+    try:
+        settings = ChamberSettings.model_validate(data)
+    except ValidationError as err:
+        problems = [
+            ConfigProblem(name, ".".join(map(str, e["loc"])), e.get("input"), e["msg"])
+            for e in err.errors()
+        ]
+        raise ConfigError(problems) from err
+    if not math.isfinite(settings.clock_factor):
+        problem = ConfigProblem(name, "clock_factor", settings.clock_factor, "a finite number > 0")
+        raise ConfigError([problem])
+    return settings
