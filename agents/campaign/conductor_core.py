@@ -203,12 +203,16 @@ class ConductorCore:
     def start(self, now_s: float) -> list[object]:
         """Take the campaign up where the journal ends."""
         self._now_s, self._born_s = now_s, now_s - self.state.at_s
+        if self.state.finished is not None:
+            self._leave(0, self.state.finished)
+            return self._finish_turn()
         if self.state.started is None:
             self._record(self.brief.first)
         life = ConductorStarted(
             incarnation=self._incarnation, life=self.state.life + 1, versions=self._versions
         )
         self._record(life)
+        self._turn.free += self.leases.tick(now_s)
         return self._finish_turn()
 
     def receive(

@@ -156,7 +156,8 @@ def decide(
     under_way = sum(1 for t in state.trials.values() if not t.is_held)
     if state.ready and under_way < plan.parallel:
         decisions.append(StartTrial(state.ready[0]))
-    if len(state.ready) < plan.ahead and _may_propose(state, plan):
+    wanted = max(plan.ahead, 1 if under_way < plan.parallel else 0)
+    if len(state.ready) < wanted and _may_propose(state, plan):
         decisions.append(Propose(len(state.proposed)))
     if not state.trials and not state.ready and not _may_propose(state, plan):
         decisions.append(Finish(_spent(state, plan)))
