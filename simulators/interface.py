@@ -34,7 +34,7 @@ A simulator is found by its name once its module is imported, by an entry point 
 `twinloop.simulators`, or as `module:Name` (`find_simulator`).
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -75,7 +75,7 @@ class Prediction:
     budget_exceeded: bool = False
 
 
-class Simulator(BaseModel):
+class Simulator(BaseModel, ABC):
     """Base of every simulator; a subclass's fields are its settings.
 
     A subclass gives `name` (how a campaign file calls it), `knobs` (the keys of x) and `beliefs`
@@ -157,7 +157,10 @@ def find_simulator(name: str) -> type[Simulator]:
         found = points[name].load()
     elif ":" in name:
         module, _, attribute = name.partition(":")
-        found = getattr(import_module(module), attribute, None)
+        try:
+            found = getattr(import_module(module), attribute, None)
+        except ModuleNotFoundError as err:
+            raise ArgumentError("simulator", name, f"an importable module ({err})") from err
     else:
         known = sorted({*_REGISTRY, *points})
         raise ArgumentError("simulator", name, f"one of {known}, or 'module:Name'")

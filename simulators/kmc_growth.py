@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from twinloop.errors import ArgumentError
 from twinloop.simulators.film_quality import film_quality
 from twinloop.simulators.growth_budget import GrowthBudget
 from twinloop.simulators.interface import Cancelled, Prediction, Simulator
@@ -57,10 +58,10 @@ class KMCGrowth(
     empty without an anneal. Intensities are anti-phase specular ones, 1 for the flat substrate.
     """
 
-    size: int = Field(default=64, ge=8, le=1024, description="edge length of the lattice [sites]")
-    multi_hop: int = Field(default=8, ge=1, le=32, description="hops of a free adatom in one event")
+    size: int = Field(default=128, ge=8, le=1024, description="edge length of the lattice [sites]")
+    multi_hop: int = Field(default=4, ge=1, le=32, description="hops of a free adatom in one event")
     max_events: int = Field(
-        default=12_000_000, gt=0, description="events before a growth is finished coarsely"
+        default=16_000_000, gt=0, description="events before a growth is finished coarsely"
     )
     samples_per_ML: int = Field(default=20, ge=4, description="samples of the trace per layer")
 
@@ -73,10 +74,18 @@ class KMCGrowth(
     ) -> Prediction:
         """Return scalars and traces of the growth (see the class)."""
         self.check(x, theta)
+        self._check_ranges(x)
         run = _Run(self, x, theta, seed, cancel)
         trace = run.grow()
         recovery = run.anneal()
         return run.prediction(trace, recovery)
+
+    def _check_ranges(self, x: Mapping[str, float]) -> None:
+        for key in ("flux_ML_per_s", "dose_ML"):
+            if not x[key] > 0:
+                raise ArgumentError(f"{self.name}.{key}", x[key], "a number > 0")
+        if x["anneal_s"] < 0:
+            raise ArgumentError(f"{self.name}.anneal_s", x["anneal_s"], "a number >= 0 s")
 
 
 def intensity_at(trace: NDArray[np.float64], dose_ML: float, *, window_ML: float = 0.2) -> float:
