@@ -183,7 +183,7 @@ class ConductorCore:
         self.brief, self.state = brief, state
         self.pool = Pool()
         self.leases = LeaseKeeper(brief.adapters, brief.plan.campaign, depot, incarnation)
-        self._incarnation, self._depot = incarnation, depot
+        self.incarnation, self._depot = incarnation, depot
         self._versions = dict(versions or {})
         self._steppers = _Steppers(brief)
         self._turn = _Turn()
@@ -209,7 +209,7 @@ class ConductorCore:
         if self.state.started is None:
             self._record(self.brief.first)
         life = ConductorStarted(
-            incarnation=self._incarnation, life=self.state.life + 1, versions=self._versions
+            incarnation=self.incarnation, life=self.state.life + 1, versions=self._versions
         )
         self._record(life)
         self._turn.free += self.leases.tick(now_s)

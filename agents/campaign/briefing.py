@@ -1,0 +1,57 @@
+"""From a run folder's configuration to what a conductor leads."""
+
+from typing import Any
+
+from twinloop.agents.campaign.conductor_core import Brief
+from twinloop.agents.campaign.events import CampaignStarted
+from twinloop.agents.config.interface import Campaign
+from twinloop.planners.interface import Known, Proposal, sobol
+from twinloop.planners.registry import resolve
+
+__all__ = ["TWINS", "brief_of"]
+
+
+TWINS = "twins"
+"""The agent that hosts the twins on Ray: together, because they look at the same film."""
+
+
+def _fallback(known: Known) -> Proposal:
+    """Return a Sobol point: what is left when no worker can propose."""
+    return Proposal(x=sobol(known), why={"fallback": "sobol"})
+
+
+def brief_of(campaign: Campaign, versions: dict[str, str]) -> Brief:
+    """Return what to lead.
+
+    Args:
+        campaign: the configuration, checked.
+        versions: of the code, for the journal.
+    """
+    planner = resolve(dict(campaign.planner))
+    lab = campaign.laboratory
+    adapters = {
+        name: lab.instruments[name].served or TWINS for name in campaign.instruments.values()
+    }
+    resolved: dict[str, Any] = campaign.resolved()
+    return Brief(
+        plan=campaign.plan(),
+        protocol=campaign.protocol,
+        space=campaign.space,
+        goal=campaign.goal,
+        opening=planner.opening,
+        fallback=_fallback,
+        first=CampaignStarted(
+            campaign=campaign.name,
+            seed=campaign.seed,
+            config=resolved,
+            protocol=campaign.protocol.name,
+            protocol_version=campaign.protocol.version,
+            protocol_digest=campaign.protocol.source_digest,
+            planner=planner.name,
+            planner_version=planner.version,
+            versions=versions,
+            clock_factor=lab.clock_factor,
+        ),
+        adapters=adapters,
+        targets={name: name for name in campaign.analysts},
+    )

@@ -1,0 +1,193 @@
+"""The conductor's process: journal, depot, mailbox and placement around its core.
+
+    python -m twinloop.agents.campaign.conductor --folder RUN --hub tcp://127.0.0.1:PORT
+
+Exit status: 0 the campaign is finished, 3 a person stopped it, 4 the configuration cannot be led;
+anything else, and the supervisor starts it again.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from twinloop.agents.campaign.briefing import TWINS, brief_of
+from twinloop.agents.campaign.conductor_core import ConductorCore
+from twinloop.agents.campaign.depot import DepotServer
+from twinloop.agents.campaign.pool import SendTask
+from twinloop.agents.campaign.reading import fold
+from twinloop.agents.config.interface import Campaign, load_campaign
+from twinloop.agents.runtime.compute import ComputeSpec
+from twinloop.agents.runtime.payload import bundle, fits_inline
+from twinloop.agents.runtime.placement import Placement, make_placement
+from twinloop.agents.runtime.processes import end_with_stdin
+from twinloop.agents.runtime.run_folder import RunFolder, installed_versions
+from twinloop.clocks import RealWireClock
+from twinloop.errors import ArgumentError, ConfigError
+from twinloop.ids import new_incarnation
+from twinloop.log.sqlite import SqliteLog
+from twinloop.messages import Message
+from twinloop.wire.effects import Exit
+from twinloop.wire.loop import AgentLoop
+from twinloop.wire.mailbox import Mailbox
+
+__all__ = ["CANNOT_LEAD", "Conductor", "main"]
+
+CANNOT_LEAD = 4
+NAME = "conductor"
+_LOG = logging.getLogger(__name__)
+
+
+def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
+    """Return the compute agents of a campaign: one planner, the analysts, the twins on Ray."""
+    share = campaign.workers
+    planner = {"kind": "planner", "class": campaign.planner["name"]}
+    planner |= {"options": {k: v for k, v in campaign.planner.items() if k != "name"}}
+    specs = [
+        ComputeSpec(
+            name="planner",
+            targets={"planner": planner},
+            num_cpus=share.planner.num_cpus,
+            num_gpus=share.planner.num_gpus,
+        )
+    ]
+    analysts = {
+        name: {"kind": "analyst", "class": f"{cls.__module__}:{cls.__name__}"}
+        for name, cls in campaign.analysts.items()
+    }
+    if analysts:
+        specs += [
+            ComputeSpec(
+                name=f"analyst-{n}",
+                targets=analysts,
+                num_cpus=share.analysts.num_cpus,
+                num_gpus=share.analysts.num_gpus,
+            )
+            for n in range(share.analysts.count)
+        ]
+    twins = {
+        name: {
+            "kind": "instrument",
+            "class": twin.class_name,
+            "options": dict(twin.settings),
+            "clock_factor": campaign.laboratory.clock_factor,
+        }
+        for name, twin in campaign.laboratory.twins_on_ray.items()
+    }
+    if twins:
+        placed = campaign.laboratory.twins_on_ray.values()
+        specs.append(
+            ComputeSpec(
+                name=TWINS,
+                targets=twins,
+                num_cpus=sum(twin.num_cpus for twin in placed),
+                num_gpus=sum(twin.num_gpus for twin in placed),
+            )
+        )
+    return specs
+
+
+class Conductor:
+    """One life of the conductor.
+
+    Args:
+        folder: the run folder.
+        hub: endpoint of the hub.
+    """
+
+    def __init__(self, folder: RunFolder, hub: str) -> None:
+        self.folder, self._hub = folder, hub
+        self.campaign = load_campaign(folder.config_file)
+        self._depot = DepotServer(folder.path / "arrays")
+        self._mailbox: Mailbox | None = None
+
+    def run(self) -> Exit:
+        """Lead the campaign to its end, or until told to stop."""
+        versions = _main_versions()
+        brief = brief_of(self.campaign, versions)
+        log = SqliteLog(self.folder.path / "journal.db", f"journal-{self.folder.run}")
+        state = fold(log.read())
+        self._depot.start()
+        (self.folder.path / "depot.txt").write_text(self._depot.endpoint, encoding="utf-8")
+        core = ConductorCore(brief, state, new_incarnation(), self._depot.endpoint, versions)
+        placement = make_placement(self.campaign.placement, self.folder)
+        placement.start(self._hub)
+        try:
+            for spec in compute_specs(self.campaign):
+                placement.place(spec)
+            return self._lead(core, log, placement)
+        finally:
+            placement.stop()
+            self._depot.stop()
+            log.close()
+
+    def _lead(self, core: ConductorCore, log: SqliteLog, placement: Placement) -> Exit:
+        with Mailbox(self._hub, NAME, "conductor", core.incarnation, watch=True) as mailbox:
+            self._mailbox = mailbox
+
+            def receive(
+                sender: str, message: Message, arrays: tuple[NDArray[Any], ...], now_s: float
+            ) -> list[object]:
+                return core.receive(sender, message, now_s, arrays)
+
+            loop = AgentLoop(
+                core, mailbox, log, self._perform, receive_arrays=receive, clock=RealWireClock()
+            )
+            ended = loop.run()
+            for problem in placement.problems():
+                _LOG.warning("placement: %s", problem)
+            return ended
+
+    def _perform(self, effect: object) -> None:
+        if not isinstance(effect, SendTask):
+            raise ArgumentError("effect", effect, "SendTask")
+        if self._mailbox is None:
+            return
+        task, arrays = effect.task, effect.arrays
+        if arrays and fits_inline(arrays[:1]) and sum(a.nbytes for a in arrays) <= 32 * 1024:
+            task, arrays = bundle(task, arrays)
+        elif arrays:
+            inline = [ref for ref in task.arrays if ref.inline]
+            stored = [ref for ref in task.arrays if not ref.inline]
+            stored += [
+                self._depot.put_local(ref.name, array)
+                for ref, array in zip(inline, arrays, strict=True)
+            ]
+            task, arrays = task.model_copy(update={"arrays": tuple(stored)}), ()
+        self._mailbox.send(effect.to, task, arrays)
+
+
+def _main_versions() -> dict[str, str]:
+    packages = installed_versions().get("packages", {})
+    names = ("twinloop", "ray", "torch", "botorch", "gpytorch", "numpy", "numba", "pyzmq")
+    return {name: str(packages[name]) for name in names if name in packages}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a conductor from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--folder", required=True, type=Path, help="run folder")
+    parser.add_argument("--hub", required=True, help="endpoint of the hub")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin closes")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s conductor %(levelname)s %(message)s"
+    )
+    if given.exit_with_stdin:
+        end_with_stdin(lambda: None, grace_s=0.0)
+    try:
+        conductor = Conductor(RunFolder.open(given.folder), given.hub)
+    except ConfigError as err:
+        sys.stderr.write(f"{err}\n")
+        return CANNOT_LEAD
+    ended = conductor.run()
+    _LOG.info("ends with status %d: %s", ended.code, ended.reason)
+    return ended.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
