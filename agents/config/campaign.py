@@ -82,11 +82,10 @@ class Campaign:
         """Where planners and analysts compute."""
         return self.file.device
 
-    def adapter_of(self) -> dict[str, str]:
-        """Return the adapter of each served instrument that the protocol uses."""
+    def agents(self) -> dict[str, str]:
+        """Return the agent that takes the commands of each instrument that the protocol uses."""
         lab = self.laboratory.instruments
-        found = {name: lab[name].served for name in self.instruments.values()}
-        return {name: served for name, served in found.items() if served is not None}
+        return {name: lab[name].agent for name in self.instruments.values()}
 
     def plan(self) -> Plan:
         """Return what the campaign core needs to know."""

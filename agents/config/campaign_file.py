@@ -11,6 +11,7 @@ __all__ = [
     "Bounds",
     "Budget",
     "CampaignFile",
+    "Crew",
     "GoalSection",
     "Placement",
     "Prior",
@@ -76,7 +77,7 @@ class GoalSection(Section):
     noise_sd: Quantity = Field(
         default=0.0,
         description="standard deviation of one measurement of the objective, in its unit, where "
-        "the Outcome has no field <objective>_sd; 0: not known",
+        "the Outcome has no field OBJECTIVE_sd; 0: not known",
     )
 
     @model_validator(mode="after")
@@ -89,23 +90,23 @@ class GoalSection(Section):
 class Share(Section):
     """What one worker may use; Ray keeps to it."""
 
-    count: int = Field(default=1, ge=1, le=1024, description="how many such workers")
     num_cpus: float = Field(default=1.0, ge=0, le=1024, description="CPUs of each")
     num_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each")
+
+
+class Crew(Share):
+    """Several workers of one sort."""
+
+    count: int = Field(default=1, ge=1, le=1024, description="how many of each sort")
 
 
 class Workers(Section):
     """Compute agents."""
 
-    planner: Share = Field(default=Share(), description="the planner; count stays 1")
-    analysts: Share = Field(default=Share(), description="analysts of each sort")
-
-    @model_validator(mode="after")
-    def _one_planner(self) -> "Workers":
-        if self.planner.count != 1:
-            # Calibration is part of the planner: one process owns the belief.
-            raise refused("planner.count 1: one process owns the belief")
-        return self
+    planner: Share = Field(
+        default=Share(), description="the planner, one process: it owns the belief"
+    )
+    analysts: Crew = Field(default=Crew(), description="analysts")
 
 
 class Placement(Section):

@@ -34,6 +34,11 @@ class InstrumentLine(Section):
         "where that class is only installed beside the machine",
     )
     settings: dict[str, Any] = Field(default={}, description="fields of that class")
+    actor: Name | None = Field(
+        default=None,
+        description="with twin: the actor that it lives in; twins that look at the same film share "
+        "one; left out: an actor of its own",
+    )
     num_cpus: float | None = Field(
         default=None, ge=0, le=1024, description="with twin: CPUs that Ray reserves; 1 if left out"
     )
@@ -49,8 +54,8 @@ class InstrumentLine(Section):
             raise refused("class beside served: what the adapter runs")
         if self.twin is not None and self.implementation is not None:
             raise refused("twin alone: it names the class already")
-        if self.served is not None and (self.num_cpus, self.num_gpus) != (None, None):
-            raise refused("num_cpus and num_gpus only for a twin on Ray")
+        if self.served is not None and {self.actor, self.num_cpus, self.num_gpus} != {None}:
+            raise refused("actor, num_cpus and num_gpus only for a twin on Ray")
         return self
 
 
