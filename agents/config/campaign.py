@@ -82,11 +82,6 @@ class Campaign:
         """Where planners and analysts compute."""
         return self.file.device
 
-    def agents(self) -> dict[str, str]:
-        """Return the agent that takes the commands of each instrument that the protocol uses."""
-        lab = self.laboratory.instruments
-        return {name: lab[name].agent for name in self.instruments.values()}
-
     def plan(self) -> Plan:
         """Return what the campaign core needs to know."""
         hours = self.budget.lab_h

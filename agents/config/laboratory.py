@@ -34,8 +34,7 @@ class LabInstrument:
         cls: that class.
         settings: all of its fields, as JSON.
         served: name of the adapter that serves it; None for a twin on Ray.
-        actor: name of the actor that a twin on Ray lives in; twins of one chamber share it.
-        num_cpus, num_gpus: what Ray reserves for a twin; an actor gets the sum of its twins.
+        num_cpus, num_gpus: what a twin adds to the share of the actor of the twins.
     """
 
     name: str
@@ -43,7 +42,6 @@ class LabInstrument:
     cls: type[Instrument]
     settings: Mapping[str, Any]
     served: str | None
-    actor: str = ""
     num_cpus: float = 1.0
     num_gpus: float = 0.0
 
@@ -52,22 +50,12 @@ class LabInstrument:
         """True for a simulated instrument, wherever it runs."""
         return self.cls.is_twin
 
-    @property
-    def agent(self) -> str:
-        """Name of the agent that takes its commands: the adapter, or the actor of the twin."""
-        return self.served or f"twin-{self.actor}"
-
     def to_json(self) -> dict[str, Any]:
         """Return the line of the laboratory file, complete."""
         if self.served is not None:
             head: dict[str, Any] = {"served": self.served, "class": self.class_name}
         else:
-            head = {
-                "twin": self.class_name,
-                "actor": self.actor,
-                "num_cpus": self.num_cpus,
-                "num_gpus": self.num_gpus,
-            }
+            head = {"twin": self.class_name, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
         return {**head, "settings": dict(self.settings)}
 
 
@@ -119,13 +107,10 @@ class Laboratory:
         """Return the instruments of one adapter, by name."""
         return {n: i for n, i in self.instruments.items() if i.served == adapter}
 
-    def actors(self) -> dict[str, dict[str, LabInstrument]]:
-        """Return the twins on Ray: by agent name of their actor, then by name."""
-        found: dict[str, dict[str, LabInstrument]] = {}
-        for name, instrument in self.instruments.items():
-            if instrument.served is None:
-                found.setdefault(instrument.agent, {})[name] = instrument
-        return found
+    @property
+    def twins_on_ray(self) -> dict[str, LabInstrument]:
+        """The instruments that Ray places, by name: all in one actor, because they see one film."""
+        return {n: i for n, i in self.instruments.items() if i.served is None}
 
     def to_json(self) -> dict[str, Any]:
         """Return the laboratory as a complete laboratory file."""
@@ -193,7 +178,6 @@ def _instrument(
         cls,
         settings,
         served=line.served,
-        actor="" if line.served else line.actor or name,
         num_cpus=1.0 if line.num_cpus is None else line.num_cpus,
         num_gpus=line.num_gpus or 0.0,
     )

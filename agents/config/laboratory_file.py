@@ -11,7 +11,7 @@ from twinloop.ids import Name
 __all__ = ["RESERVED_AGENTS", "AdapterSection", "InstrumentLine", "LaboratoryFile"]
 
 # Names that the runtime gives to its own agents.
-RESERVED_AGENTS = frozenset({"conductor", "hub", "planner", "supervisor"})
+RESERVED_AGENTS = frozenset({"conductor", "hub", "planner", "supervisor", "twins"})
 
 Loopback = Annotated[
     str, Field(pattern=r"^tcp://(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\]):[0-9]{1,5}$")
@@ -19,7 +19,7 @@ Loopback = Annotated[
 
 
 class InstrumentLine(Section):
-    """One instrument: a twin on Ray, or served by an adapter."""
+    """One instrument: a twin on Ray, beside the other twins, or served by an adapter."""
 
     twin: Reference | None = Field(
         default=None, description="a twin on Ray: its class, installed name or module:Class"
@@ -34,16 +34,14 @@ class InstrumentLine(Section):
         "where that class is only installed beside the machine",
     )
     settings: dict[str, Any] = Field(default={}, description="fields of that class")
-    actor: Name | None = Field(
-        default=None,
-        description="with twin: the actor that it lives in; twins that look at the same film share "
-        "one; left out: an actor of its own",
-    )
     num_cpus: float | None = Field(
-        default=None, ge=0, le=1024, description="with twin: CPUs that Ray reserves; 1 if left out"
+        default=None,
+        ge=0,
+        le=1024,
+        description="with twin: CPUs that it adds to the actor of the twins; 1 if left out",
     )
     num_gpus: float | None = Field(
-        default=None, ge=0, le=64, description="with twin: GPUs that Ray reserves; 0 if left out"
+        default=None, ge=0, le=64, description="with twin: GPUs that it adds; 0 if left out"
     )
 
     @model_validator(mode="after")
@@ -54,8 +52,8 @@ class InstrumentLine(Section):
             raise refused("class beside served: what the adapter runs")
         if self.twin is not None and self.implementation is not None:
             raise refused("twin alone: it names the class already")
-        if self.served is not None and {self.actor, self.num_cpus, self.num_gpus} != {None}:
-            raise refused("actor, num_cpus and num_gpus only for a twin on Ray")
+        if self.served is not None and (self.num_cpus, self.num_gpus) != (None, None):
+            raise refused("num_cpus and num_gpus only for a twin on Ray")
         return self
 
 

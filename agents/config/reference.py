@@ -43,7 +43,7 @@ _LABORATORY = """\
 An instrument is one line. To exchange a twin for the machine, change that line:
 
 ```yaml
-mbe: {twin: mbe_twin, actor: chamber, num_cpus: 1}                          # a twin on Ray
+mbe: {twin: mbe_twin, num_cpus: 1}                                          # a twin on Ray
 mbe: {served: chamber, class: mbe_twin}                                     # a stand-in, served
 mbe: {served: growth_pc, class: lab.our_mbe:OurMBE, settings: {port: COM3}} # a machine
 ```
