@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# made once: json.dumps builds an encoder a call for any but its defaults
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+)
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{p}{i}" for p in ("COM", "LPT") for i in range(1, 10))}
 
 
@@ -87,9 +91,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: a NaN or infinity.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
-    ).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> str:
