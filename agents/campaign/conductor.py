@@ -8,8 +8,10 @@ anything else, and the supervisor starts it again.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from twinloop.agents.campaign.reading import fold
 from twinloop.agents.config.interface import Campaign, load_campaign
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle, fits_inline
-from twinloop.agents.runtime.placement import Placement, make_placement
+from twinloop.agents.runtime.placement import InProcessPlacement, Placement, SubprocessPlacement
 from twinloop.agents.runtime.processes import end_with_stdin
 from twinloop.agents.runtime.run_folder import RunFolder, installed_versions
 from twinloop.clocks import RealWireClock
@@ -91,6 +93,24 @@ def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
     return specs
 
 
+def make_placement(campaign: Campaign, folder: RunFolder, n_cpus: float) -> Placement:
+    """Return where compute agents live: threads, Ray, or plain processes where Ray is missing."""
+    if campaign.placement.in_process:
+        return InProcessPlacement()
+    if find_spec("ray") is None:
+        _LOG.warning("ray is not installed: compute agents run as plain processes")
+        return SubprocessPlacement(folder.run, folder.logs)
+    from twinloop.agents.runtime.ray_placement import RayPlacement
+
+    address = campaign.placement.address
+    return RayPlacement(
+        folder,
+        address=None if address == "local" else address,
+        # agents share what there is: a small machine places them all, only slower
+        num_cpus=max(float(os.cpu_count() or 1), n_cpus),
+    )
+
+
 class Conductor:
     """One life of the conductor.
 
@@ -114,10 +134,12 @@ class Conductor:
         self._depot.start()
         (self.folder.path / "depot.txt").write_text(self._depot.endpoint, encoding="utf-8")
         core = ConductorCore(brief, state, new_incarnation(), self._depot.endpoint, versions)
-        placement = make_placement(self.campaign.placement, self.folder)
+        specs = compute_specs(self.campaign)
+        n_cpus = sum(spec.num_cpus for spec in specs)
+        placement = make_placement(self.campaign, self.folder, n_cpus)
         placement.start(self._hub)
         try:
-            for spec in compute_specs(self.campaign):
+            for spec in specs:
                 placement.place(spec)
             return self._lead(core, log, placement)
         finally:

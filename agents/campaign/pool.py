@@ -13,7 +13,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from twinloop.ids import canonical_json, digest_of
 from twinloop.messages import CancelTask, Task, TaskResult
 from twinloop.wire.effects import Send
 
@@ -63,7 +62,7 @@ class Pool:
         self._workers: dict[str, _Worker] = {}
         self._entries: dict[str, _Entry] = {}
         self._queues: dict[str, list[tuple[tuple[int, int], str]]] = {}
-        self._answers: OrderedDict[str, str] = OrderedDict()
+        self._answers: OrderedDict[str, TaskResult] = OrderedDict()
         self._n = 0
         self._check_s: float | None = None
 
@@ -130,13 +129,13 @@ class Pool:
 
         A second answer that differs from the first is counted under "disagreed".
         """
-        answer = _digest(result)
         entry = self._entries.pop(result.task, None)
         if entry is None:
             first = self._answers.get(result.task)
-            self.counts["repeated" if first in {None, answer} else "disagreed"] += 1
+            agrees = first is None or _content(first) == _content(result)
+            self.counts["repeated" if agrees else "disagreed"] += 1
             return None, []
-        self._answers[result.task] = answer
+        self._answers[result.task] = result
         if len(self._answers) > _REMEMBERED:
             self._answers.popitem(last=False)
         self.counts["answered"] += 1
@@ -198,6 +197,5 @@ class Pool:
         return self._entries[heappop(best)[1]] if best else None
 
 
-def _digest(result: TaskResult) -> str:
-    arrays = [ref.digest for ref in result.arrays]
-    return digest_of(canonical_json([result.state, result.result, arrays]))
+def _content(result: TaskResult) -> tuple[str, Any, list[str]]:
+    return result.state, result.result, [ref.digest for ref in result.arrays]
