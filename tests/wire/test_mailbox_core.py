@@ -156,6 +156,22 @@ def test_presence_is_remembered_and_told():
     assert not core.presence["sim-0"].is_here
 
 
+def told_over(core, from_s, to_s, still_here=()):
+    """Beat each second, with the hub answering `Watch` for those who are here."""
+    told = []
+    for now_s in range(from_s, to_s):
+        for effect in core.tick(now_s + 0.2):
+            if isinstance(effect, Deliver):
+                told.append((now_s, effect.message))
+            elif effect.message.kind == "watch":
+                for name in still_here:
+                    told += [
+                        (now_s, e.message) for e in core.receive("hub", presence(name), now_s + 0.2)
+                    ]
+        core.receive("hub", Beat(n=1), now_s + 0.2)
+    return told
+
+
 def test_after_a_new_hub_those_who_do_not_come_back_are_told_as_gone():
     core = registered(watch=True)
     for name in ("sim-0", "sim-1"):
@@ -163,13 +179,7 @@ def test_after_a_new_hub_those_who_do_not_come_back_are_told_as_gone():
     core.receive("hub", Refused(code="say_hello", reason=""), 1.0)
     core.receive("hub", WELCOME.model_copy(update={"hub": "h2"}), 1.1)
     core.receive("hub", presence("sim-1"), 2.0)
-    told = []
-    for now_s in range(2, 10):
-        told += [
-            (now_s, e.message) for e in core.tick(float(now_s) + 0.2) if isinstance(e, Deliver)
-        ]
-        core.receive("hub", Beat(n=1), float(now_s) + 0.2)
-    assert told == [(7, presence("sim-0", is_here=False))]
+    assert told_over(core, 2, 20, ["sim-1"]) == [(7, presence("sim-0", is_here=False))]
     assert core.presence["sim-1"].is_here
 
 
@@ -178,7 +188,29 @@ def test_after_a_broken_connection_to_the_same_hub_presence_stands():
     core.receive("hub", presence("sim-0"), 0.1)
     core.receive("hub", Refused(code="say_hello", reason=""), 1.0)
     core.receive("hub", WELCOME, 1.1)
-    for now_s in range(2, 12):
-        core.tick(float(now_s) + 0.2)
-        core.receive("hub", Beat(n=1), float(now_s) + 0.2)
-    assert core.presence["sim-0"].is_here
+    assert told_over(core, 2, 30, ["sim-0"]) == []
+
+
+def test_a_lost_word_of_a_departure_is_made_good_by_asking_again():
+    core = registered(watch=True)
+    for name in ("sim-0", "sim-1"):
+        core.receive("hub", presence(name), 0.1)
+    told = told_over(core, 1, 30, ["sim-1"])
+    assert [message for _, message in told] == [presence("sim-0", is_here=False)]
+
+
+def test_a_lost_word_of_an_arrival_is_made_good_by_asking_again():
+    core = registered(watch=True)
+    told = told_over(core, 1, 10, ["sim-0"])
+    assert [message for _, message in told] == [presence("sim-0")]
+
+
+def test_who_does_not_watch_never_asks():
+    core = registered()
+    assert "watch" not in kinds(
+        [
+            e
+            for s in range(1, 20)
+            for e in (core.tick(s + 0.2), core.receive("hub", Beat(n=1), s + 0.2))[0]
+        ]
+    )

@@ -16,6 +16,7 @@ from twinloop.messages import (
     Presence,
     Refused,
     Replaced,
+    Watch,
     Welcome,
 )
 from twinloop.wire.effects import Exit, Send
@@ -37,8 +38,11 @@ Role: TypeAlias = Literal["conductor", "adapter", "worker", "viewer", "person"]
 
 _MISSED_BEATS = 3
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.1, 2.0
+# who is present is asked again now and then: the word of a change, sent once, may be lost
+_WATCH_EVERY_BEATS = 5
+_UNCONFIRMED_S = 12.0
 # after a new hub, peers have this long to come back before they count as gone
-_PRESENCE_GRACE_S = 6.0
+_NEW_HUB_GRACE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,7 @@ class MailboxCore:
         self._retry_s = _RETRY_FIRST_S
         self._heard_s = 0.0
         self._n_beats = 0
-        self._unconfirmed: set[str] = set()
-        self._unconfirmed_until_s = 0.0
+        self._gone_at_s: dict[str, float] = {}
 
     @property
     def is_registered(self) -> bool:
@@ -141,9 +144,7 @@ class MailboxCore:
             case Replaced():
                 return self._end(EXIT_REPLACED, f"{self.name} lives on as incarnation {message.by}")
             case Presence():
-                self._unconfirmed.discard(message.name)
-                self.presence[message.name] = message
-                return [Deliver(HUB, message)]
+                return self._present(message, now_s)
             case Beat():
                 return []
             case _:
@@ -160,8 +161,10 @@ class MailboxCore:
             return self._dial(now_s)
         self._n_beats += 1
         self._next_s = now_s + beat_s
-        beat = Send(HUB, Beat(n=self._n_beats))
-        return [beat, *self._forget_unconfirmed(now_s)]
+        says: list[MailboxEffect] = [Send(HUB, Beat(n=self._n_beats))]
+        if self._hello.watch and self._n_beats % _WATCH_EVERY_BEATS == 0:
+            says.append(Send(HUB, Watch()))
+        return says + self._forget_unconfirmed(now_s)
 
     @property
     def _beat_s(self) -> float:
@@ -179,24 +182,29 @@ class MailboxCore:
 
     def _registered(self, welcome: Welcome, now_s: float) -> list[MailboxEffect]:
         was_registered = self._state == "registered"
-        if self.welcome is None or welcome.hub != self.welcome.hub:
-            self._unconfirmed = {name for name, p in self.presence.items() if p.is_here}
-            self._unconfirmed_until_s = now_s + _PRESENCE_GRACE_S
+        if not was_registered:
+            is_new_hub = self.welcome is None or welcome.hub != self.welcome.hub
+            grace_s = _NEW_HUB_GRACE_S if is_new_hub else _UNCONFIRMED_S
+            self._gone_at_s = dict.fromkeys(self._gone_at_s, now_s + grace_s)
         self.welcome = welcome
         self._state = "registered"
         self._next_s = now_s + welcome.beat_s
         return [] if was_registered else [Deliver(HUB, welcome)]
 
+    def _present(self, presence: Presence, now_s: float) -> list[MailboxEffect]:
+        is_news = self.presence.get(presence.name) != presence
+        self.presence[presence.name] = presence
+        self._gone_at_s.pop(presence.name, None)
+        if presence.is_here:
+            self._gone_at_s[presence.name] = now_s + _UNCONFIRMED_S
+        return [Deliver(HUB, presence)] if is_news else []
+
     def _forget_unconfirmed(self, now_s: float) -> list[MailboxEffect]:
-        if not self._unconfirmed or now_s < self._unconfirmed_until_s:
-            return []
-        gone = [
-            self.presence[name].model_copy(update={"is_here": False})
-            for name in sorted(self._unconfirmed)
-        ]
-        self._unconfirmed.clear()
-        self.presence.update({p.name: p for p in gone})
-        return [Deliver(HUB, p) for p in gone]
+        told: list[MailboxEffect] = []
+        for name in sorted(n for n, at_s in self._gone_at_s.items() if now_s >= at_s):
+            gone = self.presence[name].model_copy(update={"is_here": False})
+            told += self._present(gone, now_s)
+        return told
 
     def _end(self, code: int, reason: str) -> list[MailboxEffect]:
         self._state = "ended"
