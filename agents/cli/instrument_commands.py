@@ -1,0 +1,135 @@
+"""`twinloop instrument`: serve one beside its machine, see what there is, clear a trip."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinloop.agents.cli.commands import LabCommand, LabGroup, me
+
+if TYPE_CHECKING:
+    from twinloop.instruments.interface import Instrument
+
+__all__ = ["instrument_app"]
+
+instrument_app = typer.Typer(
+    cls=LabGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Serve, list and clear instruments.",
+)
+
+Run = Annotated[Path | None, typer.Option("--run", metavar="FOLDER", help="run folder of the hub")]
+Hub = Annotated[str | None, typer.Option(help="endpoint of the hub, instead of --run")]
+
+
+@instrument_app.command("list", cls=LabCommand)
+def list_instruments(run: Run = None, hub: Hub = None) -> None:
+    """List installed instrument classes, or the instruments of a run.
+
+    Without --run: what a laboratory file may name, with each action and the
+    limits of its arguments. With --run or --hub: what is served there now, who
+    holds it, and what it does.
+
+    Example:
+      twinloop instrument list
+      twinloop instrument list --run runs/mbe_growth-20260117-101500
+    Next:
+      twinloop instrument clear NAME ...     where one is tripped
+    """
+    if run is None and hub is None:
+        for line in _installed():
+            typer.echo(line)
+        return
+    from twinloop.agents.cli.person import instruments_at
+
+    found = instruments_at(_endpoint(run, hub))
+    for name, (agent, status) in found.items():
+        doing = f"{status.action} ({status.key})" if status.action else "nothing"
+        typer.echo(
+            f"{name:16} {status.kind_name:10} {status.state:12} {'twin' if status.is_twin else ''}"
+        )
+        typer.echo(f"  served by {agent}, held by {status.holder or 'nobody'}, doing {doing}")
+        if status.trip:
+            typer.echo(f"  TRIPPED: {status.trip}")
+    if not found:
+        typer.echo("no adapter is present")
+
+
+@instrument_app.command("clear", cls=LabCommand)
+def clear_trip(
+    instrument: Annotated[str, typer.Argument(metavar="NAME", help="name in the laboratory file")],
+    reason: Annotated[str, typer.Option(help="why it is safe again; the ledger keeps it")],
+    run: Run = None,
+    hub: Hub = None,
+) -> None:
+    """Clear the trip of an instrument, after a person has looked at it.
+
+    A trip (a limit, an interlock, an emergency stop, a safe state that failed)
+    stays until somebody says, with a name and a reason, that work may go on.
+
+    Example:
+      twinloop instrument clear mbe --reason "shutter freed" --run FOLDER
+    Next:
+      twinloop instrument list --run FOLDER
+    """
+    from twinloop.agents.cli.person import ask, instruments_at
+    from twinloop.errors import ArgumentError
+    from twinloop.messages import Clear, InstrumentStatus
+
+    endpoint = _endpoint(run, hub)
+    found = instruments_at(endpoint)
+    if instrument not in found:
+        raise ArgumentError("NAME", instrument, f"one of {', '.join(found) or 'none is served'}")
+    agent, before = found[instrument]
+    if before.trip is None:
+        typer.echo(f"{instrument} is not tripped: {before.state}")
+        return
+    message = Clear(instrument=instrument, person=me(), reason=reason)
+    after = ask(endpoint, agent, message, InstrumentStatus)
+    typer.echo(
+        f"{instrument}: {after.state}{f', still tripped: {after.trip}' if after.trip else ''}"
+    )
+    if after.trip:
+        raise typer.Exit(1)
+
+
+def _endpoint(run: Path | None, hub: str | None) -> str:
+    from twinloop.agents.cli.person import hub_of
+    from twinloop.errors import ArgumentError
+
+    if (run is None) == (hub is None):
+        raise ArgumentError("--run, --hub", [run, hub], "exactly one of them")
+    return hub_of(run) if run is not None else str(hub)
+
+
+def _installed() -> list[str]:
+    from twinloop.agents.config.finding import find_object, installed
+    from twinloop.errors import ArgumentError
+    from twinloop.instruments.interface import Instrument
+
+    lines = []
+    for name in installed("instruments"):
+        try:
+            found = find_object("instruments", name)
+        except ArgumentError as err:
+            lines.append(f"{name:16} cannot be imported: {err.allowed}")
+            continue
+        if isinstance(found, type) and issubclass(found, Instrument):
+            lines += _class_lines(name, found)
+    return lines
+
+
+def _class_lines(name: str, cls: "type[Instrument]") -> list[str]:
+    sort = "twin" if cls.is_twin else "contract" if inspect.isabstract(cls) else "machine"
+    lines = [
+        f"{name:16} {cls.kind:10} {sort:10} {(cls.__doc__ or '').strip().partition(chr(10))[0]}"
+    ]
+    for method in cls.actions().values() if sort == "contract" else ():
+        arguments = ", ".join(
+            f"{p.name} {p.limit.low:g} to {p.limit.high:g} {p.unit}" if p.limit else p.name
+            for p in method.spec.parameters
+        )
+        lines.append(f"  {method.spec.name}({arguments})")
+    return lines
