@@ -22,7 +22,8 @@ from typing import Any
 import zmq
 from measure import median, write_result
 
-from twinloop.agents.campaign.conductor_core import Brief, ConductorCore
+from twinloop.agents.campaign.brief import Brief
+from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.state import CampaignState
 from twinloop.agents.campaign.testing import Bread, Dough, brief

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twinloop.agents.campaign.conductor_core import Brief
+from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.config.interface import Campaign
 from twinloop.planners.interface import Known, Proposal, sobol

@@ -229,7 +229,8 @@ class DepotServer:
                 file.seek(min(word.offset, nbytes))
                 data = file.read(CHUNK_BYTES)
         except FileNotFoundError:
-            return DepotError(ask=word.ask, digest=word.digest, code="absent"), None
+            detail = "not in this depot; put it first"
+            return DepotError(ask=word.ask, digest=word.digest, code="absent", detail=detail), None
         except OSError as err:
             return self._disk_error(word, err), None
         piece = Piece(ask=word.ask, digest=word.digest, offset=word.offset, nbytes=nbytes)

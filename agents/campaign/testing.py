@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from twinloop.agents.campaign.conductor_core import Brief
+from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.campaign.goal import Goal
