@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -41,20 +40,14 @@ BREACHES = {
 }
 
 
-def source_folder(root: Path) -> Path:
-    """Return the root of the repository: the folder that holds pyproject.toml."""
-    return next(p for p in (root, *root.parents) if (p / "pyproject.toml").exists())
-
-
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory, pytestconfig):
-    root = source_folder(pytestconfig.rootpath)
+def copy(tmp_path_factory, repository):
     there = tmp_path_factory.mktemp("copy")
-    for item in (root / "src" / "twinloop").iterdir():
+    for item in (repository / "src" / "twinloop").iterdir():
         if item.is_symlink():
             shutil.copytree(item, there / item.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(root / "src", there / "src", symlinks=True)
-    shutil.copy(root / "pyproject.toml", there)
+    shutil.copytree(repository / "src", there / "src", symlinks=True)
+    shutil.copy(repository / "pyproject.toml", there)
     return there
 
 
@@ -70,6 +63,7 @@ def lint(folder, contract):
     )
     return subprocess.run(
         [sys.executable, "-I", "-c", code, "--contract", contract, "--no-cache"],
+        check=False,
         cwd=folder,
         capture_output=True,
         text=True,
