@@ -3,8 +3,9 @@
 from twinloop.agents.campaign.book import Book
 from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import MAX_ATTEMPTS, Issue
-from twinloop.agents.campaign.events import Commanded, Leased, Settled
+from twinloop.agents.campaign.events import Commanded, Decided, Leased, Settled
 from twinloop.agents.campaign.leases import LeaseKeeper
+from twinloop.agents.campaign.state import TrialState
 from twinloop.ids import CommandKey
 from twinloop.messages import Command, LeaseGranted, Outcome, OutcomeAck
 from twinloop.protocols.interface import plain
@@ -128,7 +129,7 @@ class Commanding:
         """Settle a command, once, and acknowledge what the journal holds."""
         if sender != self._brief.adapters.get(message.instrument):
             return
-        if message.state in {"running", "not_done"}:
+        if message.state == "running":
             return
         trial = self._book.state.trials.get(message.key.trial)
         command = trial.open.get(message.key.step) if trial else None
@@ -136,9 +137,32 @@ class Commanding:
             if message.ledger != command.ledger:
                 return
             self._settle(command, message)
+        elif trial is not None:
+            self._learn(trial, sender, message)
         if self._is_settled(message.key):
             ack = OutcomeAck(key=message.key)
             self._book.turn.gated.append(Send(sender, ack))
+
+    def _learn(self, trial: TrialState, sender: str, message: Outcome) -> None:
+        """Take a definite word on what nobody could tell: the ledger that was lost is back."""
+        unknown = trial.unknown.get(message.key.step)
+        if unknown is None or unknown.key != message.key:
+            return
+        if message.ledger != trial.commands[message.key.step].ledger:
+            return
+        state = "failed" if message.state == "not_done" else message.state
+        if state == "unknown":
+            return
+        self._book.record(
+            Decided(
+                key=message.key,
+                state=state,
+                result=message.result,
+                arrays=message.arrays,
+                person=sender,
+                reason=message.reason or "the ledger of the command answered after all",
+            )
+        )
 
     def _is_settled(self, key: CommandKey) -> bool:
         """Return True when the journal holds the outcome of this attempt, or of a later one."""
@@ -152,9 +176,9 @@ class Commanding:
         return command is not None and not is_open and command.key.attempt >= key.attempt
 
     def _settle(self, command: Commanded, message: Outcome) -> None:
-        may_retry = (
-            message.state == "failed" and message.may_retry and command.key.attempt < MAX_ATTEMPTS
-        )
+        # closed as never begun is a definite failure, and no fault of the sample
+        state = "failed" if message.state == "not_done" else message.state
+        may_retry = state == "failed" and message.may_retry and command.key.attempt < MAX_ATTEMPTS
         if may_retry:
             place = (command.key.trial, command.key.step)
             self._not_before[place] = self._book.now_s + _BACK_OFF_S
@@ -163,7 +187,7 @@ class Commanding:
             Settled(
                 key=command.key,
                 instrument=command.instrument,
-                state=message.state,
+                state=state,
                 result=message.result,
                 arrays=message.arrays,
                 reason=message.reason,

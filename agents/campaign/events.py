@@ -200,18 +200,23 @@ class Settled(_Event):
 
 
 class Decided(_Event):
-    """A person settled an unknown outcome."""
+    """An unknown outcome is settled: by a person, or by the ledger that answers after all."""
 
     kind: Literal["decided"] = "decided"
     key: CommandKey
-    state: Literal["done", "failed", "unknown"]
+    state: Literal["done", "failed", "partial", "unknown"]
     result: Any = None
+    arrays: tuple[ArrayRef, ...] = ()
     person: str
     reason: str
 
     def log_key(self) -> str:
         """Return the key."""
         return f"decided/{self.key}"
+
+    def array_refs(self) -> tuple[ArrayRef, ...]:
+        """Return the arrays of the result."""
+        return self.arrays
 
 
 class Computed(_Event):

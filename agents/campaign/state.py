@@ -229,6 +229,7 @@ def _decided(trial: TrialState, event: Decided) -> TrialState:
         name=f"{trial.commands[path].target}.{trial.commands[path].action}",
         state=event.state,
         result=event.result,
+        arrays=event.arrays,
         reason=f"{event.person}: {event.reason}",
         at_s=event.at_s,
     )

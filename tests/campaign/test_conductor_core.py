@@ -213,12 +213,28 @@ def test_a_person_settles_an_unknown_outcome():
     assert len(fold(again.log).observations) == 1
 
 
-def test_a_refusal_that_may_be_retried_becomes_a_new_attempt():
+def test_a_ledger_that_comes_back_settles_what_was_unknown():
+    first = Bench(brief(1), acts=False)
+    first.pass_time()
+    command = first.commands[-1]
+    again = Bench(brief(1), first.log, ledger="ledger-2")
+    again.worker()
+    again.pass_time()
+    again.ledger = "ledger-1"
+    again.say("bakery", again.grant(epoch=9))
+    again.say("bakery", again.execute(command))
+    finish(again)
+    assert len(fold(again.log).observations) == 1
+    assert command.key in again.acked
+
+
+@pytest.mark.parametrize("state", ["failed", "not_done"])
+def test_a_refusal_that_may_be_retried_becomes_a_new_attempt(state):
     bench = Bench(brief(1), acts=False)
     bench.worker()
     bench.pass_time()
     command = bench.commands[-1]
-    bench.say("bakery", bench.execute(command, state="failed", may_retry=True, reason="busy"))
+    bench.say("bakery", bench.execute(command, state=state, may_retry=True, reason="busy"))
     bench.acts = True
     finish(bench)
     assert len(fold(bench.log).observations) == 1
