@@ -74,7 +74,7 @@ def find_file(kind: str, name: str, beside: Path) -> Path:
         return path
     found = shipped_file(kind, name)
     if found is None:
-        allowed = f"a file below {beside}, or a shipped name: {one_of(shipped(kind), name)}"
+        allowed = f"a file relative to {beside}, or a shipped name: {one_of(shipped(kind), name)}"
         raise ArgumentError(kind, name, allowed)
     return found
 

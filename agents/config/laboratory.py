@@ -214,8 +214,8 @@ def _settings_model(cls: type[Instrument]) -> type[BaseModel]:
 def _adapter(
     name: str, entry: AdapterSection, place: Place, beside: Path, findings: Findings
 ) -> Adapter:
-    if name in RESERVED_AGENTS:
-        allowed = f"a name other than {', '.join(sorted(RESERVED_AGENTS))}"
+    if name in RESERVED_AGENTS or name.startswith("analyst-"):
+        allowed = f"a name other than {', '.join(sorted(RESERVED_AGENTS))}, analyst-N"
         findings.problem(place, name, allowed)
     machine = None
     if entry.machine is not None:

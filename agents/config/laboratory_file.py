@@ -71,7 +71,8 @@ class AdapterSection(Section):
         "a shipped name; its hidden truth is read by the machine process alone",
     )
     stop_endpoint: Loopback | None = Field(
-        default=None, description="where it takes an emergency stop without the hub, tcp://..."
+        default=None,
+        description="tcp://127.0.0.1:PORT, where it takes an emergency stop without the hub",
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from twinloop.errors import ArgumentError, ConfigError, ConfigProblem
 
-__all__ = ["Findings", "Note", "Place", "Words", "one_of"]
+__all__ = ["Findings", "Note", "Place", "Words", "closest", "one_of"]
 
 
 class Words(str):
@@ -100,6 +100,17 @@ class Findings:
             raise ConfigError(self.problems)
 
 
+def closest(names: Iterable[str], found: object) -> str | None:
+    """Return the name that was probably meant; None where nothing is near.
+
+    Example:
+        >>> closest(["mbe", "rheed"], "rhed")
+        'rheed'
+    """
+    close = difflib.get_close_matches(found, list(names), n=1) if isinstance(found, str) else []
+    return close[0] if close else None
+
+
 def one_of(names: Iterable[str], found: object = None) -> str:
     """Return the allowed names in words, the likely one first.
 
@@ -109,5 +120,5 @@ def one_of(names: Iterable[str], found: object = None) -> str:
     """
     known = list(names)
     listed = f"one of {', '.join(known)}" if known else "nothing here"
-    close = difflib.get_close_matches(found, known, n=1) if isinstance(found, str) else []
-    return f"{close[0]!r}? ({listed})" if close else listed
+    close = closest(known, found)
+    return f"{close!r}? ({listed})" if close else listed

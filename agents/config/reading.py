@@ -231,9 +231,8 @@ def _bind(
         if parameter in fitting:
             bound[parameter] = parameter
         elif parameter in lab.instruments:
-            found = (
-                f"{parameter} of laboratory {lab.name}, a {lab.instruments[parameter].class_name}"
-            )
+            there = lab.instruments[parameter].cls.__name__
+            found = Words(f"{parameter} of {lab.name}, a {there}")
             findings.problem(place, found, f"a {wanted.__name__} of that name, for {what}")
         elif len(fitting) == 1:
             bound[parameter] = fitting[0]

@@ -1,5 +1,6 @@
 """Parts of a configuration file as pydantic models, and their errors in our words."""
 
+import math
 from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -7,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from twinloop.agents.config.problems import Findings, Place, Words, one_of
+from twinloop.agents.config.problems import Findings, Place, Words, closest, one_of
 from twinloop.errors import ArgumentError
 from twinloop.units import Hours, Unit, parse_quantity, unit_of
 
@@ -28,6 +29,8 @@ M = TypeVar("M", bound=BaseModel)
 def _quantity(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise refused("a number, or a quantity with a unit such as '2 min'")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise refused("a finite number")
     return value
 
 
@@ -57,11 +60,25 @@ def read_section(
     try:
         return model.model_validate(value)
     except ValidationError as err:
-        for detail in err.errors(include_url=False):
+        details = err.errors(include_url=False)
+        meant = {place for place in (_meant(model, detail) for detail in details) if place}
+        for detail in details:
+            if detail["type"] == "missing" and detail["loc"] in meant:
+                continue  # it is there, misspelled: told once
             keys = tuple(map(str, detail["loc"]))
             where = place.at(*(key for key in keys if key != "[key]"))
             findings.problem(where, _found(detail, keys), _allowed(model, detail))
         return None
+
+
+def _meant(model: type[BaseModel], detail: ErrorDetails) -> tuple[int | str, ...]:
+    """Return the place that an unknown key was probably meant for; () for none."""
+    loc = detail["loc"]
+    if detail["type"] != "extra_forbidden":
+        return ()
+    inner = _model_at(model, loc[:-1])
+    close = closest(_keys(inner) if inner else (), loc[-1])
+    return (*loc[:-1], close) if close else ()
 
 
 def _found(detail: ErrorDetails, keys: tuple[str, ...]) -> object:
@@ -83,8 +100,8 @@ def _allowed(model: type[BaseModel], detail: ErrorDetails) -> str:
         return one_of(_choices(detail), detail["input"])
     described = _description(model, loc)
     rule = _rule(detail)
-    if kind == "missing":
-        return described or "a value"
+    if kind in {"missing", "string_pattern_mismatch"} and described:
+        return described
     return f"{rule} ({described})" if described else rule
 
 
