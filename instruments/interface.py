@@ -41,6 +41,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     TypeVar,
     get_type_hints,
     overload,
@@ -78,7 +79,6 @@ __all__ = [
     "readout",
 ]
 
-Emit = Callable[[str, Mapping[str, float], Mapping[str, Array]], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
@@ -145,6 +145,15 @@ class Partial:
 
 
 Verdict = Done[Any] | Running | Partial | NotDone | Unknown
+
+
+class Emit(Protocol):
+    """Puts numbers and arrays on a stream; never waits, may drop and count."""
+
+    def __call__(
+        self, stream: str, numbers: Mapping[str, float], arrays: Mapping[str, Array], /
+    ) -> None:
+        """Emit one element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,6 +477,14 @@ class Instrument(BaseModel):
 
     def disconnect(self) -> None:
         """Close the device; nothing by default."""
+
+    def is_busy(self) -> bool | None:
+        """Return whether the device is still at it, None when that cannot be told.
+
+        Plain, reads only. The watchdog of a dead adapter asks it before it ends, with `safe_state`,
+        an action whose silence is `finish`.
+        """
+        return None
 
     @classmethod
     def actions(cls) -> dict[str, ActionMethod[..., Any]]:
