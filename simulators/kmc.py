@@ -51,9 +51,12 @@ class GrowthParameters:
         step_barrier_eV: E_ES, more barrier for a hop between layers [eV], >= 0.
         desorption_energy_eV: E_d of a free adatom [eV]; None: nothing desorbs.
         attempt_frequency_per_s: nu_0 [1/s].
-        multi_hop: up to so many hops of a free adatom in one event, at that fraction of its rate
+        multi_hop: M, up to so many hops of a free adatom in one event, at that fraction of its rate
             (1 to 32); 1 is plain kinetic Monte Carlo. The walk ends where the atom meets a
-            neighbour or has crossed a step.
+            neighbour. An atom that becomes free starts with 0 to M - 1 hops at once, which keeps
+            the mean time until it meets something at rest. M = 4 agrees with M = 1 within 0.01 in
+            the specular intensity at 700 and 750 K; in a dense gas (15 % covered), where free
+            atoms mostly meet each other, their number is 6 % low for M = 4, 20 % for M = 16.
         funnelling: an arriving atom slides down to a local minimum of the surface.
         inert_substrate: atoms at or below height 0 never move.
 

@@ -228,29 +228,35 @@ def _funnel(
 
 @compiled
 def _walk(
-    start: int,
+    site: int,
     hops: int,
     step_factor: float,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    floor: int,
+    classes: NDArray[np.int8],
+    members: NDArray[np.int32],
+    places: NDArray[np.int32],
+    counts: NDArray[np.int64],
     random: NDArray[np.uint64],
-) -> int:
-    """Return where a free adatom stands after at most `hops` (<= 32) hops.
+) -> None:
+    """Let the free adatom on `site` take at most `hops` (<= 32) hops, until it meets a neighbour.
 
-    The atom must have been taken off `heights[start]`. It stops where it meets a lateral neighbour
-    and after it has crossed a step; a refused crossing costs one hop.
+    A crossing of a step that is refused costs a hop, as it does in plain kinetic Monte Carlo; one
+    that happens leads beside the step, so to a neighbour.
     """
-    here = start
+    # Nobody is bound to a free adatom: taking it off changes only its own site.
+    heights[site] -= 1
+    here = site
     bits = next_random(random)
     for _ in range(hops):
         there = int(neighbours[here, int(bits & np.uint64(3))])
         bits >>= np.uint64(2)
-        crosses = heights[there] != heights[here]
-        if crosses and step_factor < 1.0 and _unit(next_random(random)) >= step_factor:
+        if heights[there] != heights[here] and (
+            step_factor < 1.0 and _unit(next_random(random)) >= step_factor
+        ):
             continue
         here = there
-        if crosses:
-            break
         h = heights[here]
         if (
             heights[neighbours[here, 0]] > h
@@ -259,7 +265,42 @@ def _walk(
             or heights[neighbours[here, 3]] > h
         ):
             break
-    return here
+    if here == site:
+        heights[site] += 1
+        return
+    new = _class_of(site, heights, neighbours, floor)
+    _move_to_class(site, new, classes, members, places, counts)
+    _add_atom(here, heights, neighbours, floor, classes, members, places, counts)
+
+
+@compiled
+def _begin_walk(
+    site: int,
+    multi_hop: int,
+    step_factor: float,
+    heights: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    floor: int,
+    classes: NDArray[np.int8],
+    members: NDArray[np.int32],
+    places: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    random: NDArray[np.uint64],
+) -> None:
+    """Let an adatom that has just become free take 0 to `multi_hop` - 1 hops at once.
+
+    Its hop j then comes after ceil((j - K) / M) waits of the mean M / k, which is j / k on average
+    over a uniform K in 0 to M - 1 (Hermite's identity): so walks of M hops at the rate k / M leave
+    the mean time that an atom is free as it is in plain kinetic Monte Carlo. Without this first
+    walk every atom would be free for too long, and the surface too rough.
+    """
+    if multi_hop > 1 and classes[site] == 0:
+        hops = int(next_random(random) % np.uint64(multi_hop))
+        if hops > 0:
+            _walk(
+                site, hops, step_factor, heights, neighbours, floor, classes, members, places,
+                counts, random,
+            )  # fmt: skip
 
 
 @compiled
@@ -329,6 +370,10 @@ def run_events(
                 site = _funnel(site, heights, neighbours, random)
             _add_atom(site, heights, neighbours, floor, classes, members, places, counts)
             tally[DEPOSITED] += 1
+            _begin_walk(
+                site, multi_hop, step_factor, heights, neighbours, floor, classes, members, places,
+                counts, random,
+            )  # fmt: skip
             continue
         r -= arrival_rate
         c = 0
@@ -343,24 +388,31 @@ def run_events(
         rank = min(int(r / weights[c]), int(counts[c]) - 1)
         site = int(members[c, rank])
         tally[THERMAL] += 1
-        if desorption_rates[c] > 0.0 and r - rank * weights[c] < desorption_rates[c]:
-            _remove_atom(site, heights, neighbours, floor, classes, members, places, counts)
+        leaves = desorption_rates[c] > 0.0 and r - rank * weights[c] < desorption_rates[c]
+        if c == 0 and not leaves:
+            _walk(
+                site, multi_hop, step_factor, heights, neighbours, floor, classes, members, places,
+                counts, random,
+            )  # fmt: skip
+            continue
+        there = int(neighbours[site, int(bits & np.uint64(3))])
+        crosses = heights[there] + 1 != heights[site]
+        may_fail = not leaves and crosses and step_factor < 1.0
+        if may_fail and _unit(next_random(random)) >= step_factor:
+            continue
+        h = heights[site]
+        _remove_atom(site, heights, neighbours, floor, classes, members, places, counts)
+        if leaves:
             tally[DESORBED] += 1
-        elif c == 0:
-            # Nobody is bound to a free adatom: taking it off changes only its own site.
-            heights[site] -= 1
-            there = _walk(site, multi_hop, step_factor, heights, neighbours, random)
-            if there == site:
-                heights[site] += 1
-                continue
-            new = _class_of(site, heights, neighbours, floor)
-            _move_to_class(site, new, classes, members, places, counts)
-            _add_atom(there, heights, neighbours, floor, classes, members, places, counts)
         else:
-            there = int(neighbours[site, int(bits & np.uint64(3))])
-            crosses = heights[there] + 1 != heights[site]
-            if crosses and step_factor < 1.0 and _unit(next_random(random)) >= step_factor:
-                continue
-            _remove_atom(site, heights, neighbours, floor, classes, members, places, counts)
             _add_atom(there, heights, neighbours, floor, classes, members, places, counts)
+        if multi_hop > 1:
+            for d in range(4):
+                k = int(neighbours[site, d])
+                # Neighbours of the same height had a bond to the atom that left.
+                if (heights[k] == h and k != there) or (k == there and not leaves):
+                    _begin_walk(
+                        k, multi_hop, step_factor, heights, neighbours, floor, classes, members,
+                        places, counts, random,
+                    )  # fmt: skip
     return elapsed_s, max_events
