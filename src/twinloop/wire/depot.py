@@ -43,14 +43,11 @@ Bytes = bytes | bytearray | memoryview
 
 
 class DepotRefused(LabError):
-    """The depot cannot keep or give an array; the sender still has to hold it."""
+    """The depot cannot keep or give an array; who has it must hold it, and may put it again."""
 
     def __init__(self, digest: str, code: str, detail: str) -> None:
         self.digest, self.code, self.detail = digest, code, detail
-        super().__init__(
-            f"depot refuses array {digest[:16]}... ({code}): {detail}; "
-            "keep it, free or mend the depot's disk, and put it again"
-        )
+        super().__init__(f"depot refuses array {digest[:16]}... ({code}): {detail}")
 
 
 class DepotClient:
