@@ -44,6 +44,7 @@ class ChildSpec:
         name: of the child, unique within its keeper; its log is `NAME.log`.
         argv: the command, or what gives it at each start.
         env: variables besides the inherited ones.
+        cwd: folder to start it in; this process's own when None.
         final: exit statuses that are an end on purpose; any other one is a death.
         grace_s: how long it may take to end when its standard input closes [s].
         sweep_family: end what it leaves behind before it is started again.
@@ -55,6 +56,7 @@ class ChildSpec:
     name: str
     argv: tuple[str, ...] | Callable[[], tuple[str, ...]]
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
     final: frozenset[int] = frozenset()
     grace_s: float = 5.0
     sweep_family: bool = True
@@ -226,6 +228,7 @@ class Keeper:
             return subprocess.Popen(
                 spec.argv() if callable(spec.argv) else spec.argv,
                 env=env,
+                cwd=spec.cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if spec.on_line else log,
                 stderr=log,

@@ -9,6 +9,7 @@ the cluster is not well it ends, and whoever started it makes a new one.
 import argparse
 import json
 import logging
+import math
 import os
 import queue
 import secrets
@@ -98,7 +99,7 @@ class RayHost:
         self._said: dict[str, Placed] = {}
         self._heard_s = time.monotonic()
 
-    def begin(self, tmp: Path | None, address: str | None, num_cpus: int | None) -> None:
+    def begin(self, tmp: Path | None, address: str | None, num_cpus: float | None) -> None:
         """Make a local cluster, or connect to an existing one."""
         _quieten()
         if tmp is not None:
@@ -112,7 +113,7 @@ class RayHost:
         else:
             ray.init(
                 include_dashboard=False,
-                num_cpus=num_cpus or os.cpu_count() or 1,
+                num_cpus=math.ceil(num_cpus or os.cpu_count() or 1),
                 object_store_memory=_OBJECT_STORE_BYTES,
                 # Ray opens the folder it is given to everybody: one level deeper stays private
                 _temp_dir=str(tmp / "r"),
@@ -286,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hub", required=True, help="endpoint of the hub")
     parser.add_argument("--tmp", type=Path, help="Ray's temporary folder: short, private")
     parser.add_argument("--address", help="of an existing cluster")
-    parser.add_argument("--cpus", type=int, help="of the local cluster")
+    parser.add_argument("--cpus", type=float, help="of the local cluster")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     specs: queue.SimpleQueue[str | None] = queue.SimpleQueue()

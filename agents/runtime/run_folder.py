@@ -2,7 +2,7 @@
 
 RUN/
   lock.json        who owns the folder now: host, boot, pid
-  run.json         id of the run, when it began, the configuration it was started from
+  run.json         id of the run, when it began, from which file and folder, endpoint of its hub
   config.json      the configuration as run, nothing left to defaults
   versions.json    Python, packages, platform
   seeds.json       the seeds
@@ -183,7 +183,13 @@ class RunFolder:
         _write_whole(folder.path / "versions.json", installed_versions())
         _write_whole(folder.path / "seeds.json", {"campaign": config.get("seed")})
         # last: a folder with this file is complete
-        run = {"run": secrets.token_hex(8), "began": utc_now(), "source": source}
+        run = {
+            "run": secrets.token_hex(8),
+            "began": utc_now(),
+            "source": source,
+            "cwd": str(Path.cwd()),
+            "hub": _free_endpoint(),
+        }
         _write_whole(folder.path / "run.json", run)
         return folder
 
@@ -204,11 +210,35 @@ class RunFolder:
     @property
     def run(self) -> str:
         """Return the id of the run."""
-        return str(json.loads((self.path / "run.json").read_text(encoding="utf-8"))["run"])
+        return str(self._about()["run"])
+
+    @property
+    def cwd(self) -> Path | None:
+        """Return the folder the run was started in, if it is still there.
+
+        What a configuration names as `module:Name` may lie in it.
+        """
+        cwd = Path(self._about()["cwd"])
+        return cwd if cwd.is_dir() else None
+
+    def hub_endpoint(self) -> str:
+        """Return where the hub of this run listens, each time it runs, as long as that is free.
+
+        An adapter beside its machine dials the same endpoint again after a resume.
+        """
+        about = self._about()
+        if not _is_free(about["hub"]):
+            about["hub"] = _free_endpoint()
+            _write_whole(self.path / "run.json", about)
+        return str(about["hub"])
 
     def config(self) -> dict[str, Any]:
         """Return the configuration as run."""
         found: dict[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
+        return found
+
+    def _about(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         return found
 
     def lock(self) -> FolderLock:
@@ -259,6 +289,24 @@ def installed_versions() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
     }
+
+
+def _free_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _is_free(endpoint: str) -> bool:
+    with socket.socket() as probe:
+        if sys.platform != "win32":
+            # else the remains of our own last connections hold the port for minutes
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(endpoint.rpartition(":")[2])))
+        except OSError:
+            return False
+        return True
 
 
 def _boot() -> str:

@@ -1,4 +1,4 @@
-"""What a compute agent can be asked: planners, analysts, simulators, and two for measurements.
+"""What a compute agent can be asked: planners, analysts, simulators, and three for measurements and tests.
 
 A target is built from plain JSON in the agent's own process, so nothing but text ever crosses to
 it: `{"kind": "planner", "class": "plain_bo", "options": {"n_initial": 6}}`.
@@ -83,6 +83,20 @@ class NoopTarget:
     def answer(self, call: Call) -> Answer:
         """Return the arguments."""
         return dict(call.arguments), dict(call.arrays)
+
+
+class EchoTarget:
+    """Gives its arguments and arrays back, as a computation would: through the computing thread.
+
+    An argument `repeat` gives the others so many times over.
+    """
+
+    is_instant: ClassVar[bool] = False
+    keeps_arrays: ClassVar[bool] = False
+
+    def answer(self, call: Call) -> Answer:
+        """Return the arguments."""
+        return [dict(call.arguments)] * int(call.arguments.get("repeat", 1)), dict(call.arrays)
 
 
 class SleepTarget:
@@ -195,6 +209,8 @@ def build_target(spec: Mapping[str, Any]) -> Target:
     match kind:
         case "noop":
             return NoopTarget()
+        case "echo":
+            return EchoTarget()
         case "sleep":
             return SleepTarget()
         case "planner":
@@ -204,7 +220,7 @@ def build_target(spec: Mapping[str, Any]) -> Target:
         case "analyst":
             return AnalystTarget(name, options)
         case _:
-            allowed = "noop, sleep, planner, simulator or analyst"
+            allowed = "noop, echo, sleep, planner, simulator or analyst"
             raise ArgumentError("kind", kind, allowed)
 
 
