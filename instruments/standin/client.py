@@ -17,7 +17,7 @@ from twinloop.instruments.standin.wire import (
     decode_reply,
     progress_of,
 )
-from twinloop.wire.endpoint import connect_checked, make_socket
+from twinloop.wire.endpoint import check_endpoint, connect_checked, make_socket
 
 __all__ = ["ChamberClient", "machine_endpoint"]
 
@@ -62,7 +62,7 @@ class ChamberClient:
     """
 
     def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
-        self.endpoint, self.timeout_s = endpoint, timeout_s
+        self.endpoint, self.timeout_s = check_endpoint(endpoint), timeout_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, max_bytes=MAX_FRAME_BYTES, hwm=HWM)
         connect_checked(self._socket, endpoint)

@@ -5,8 +5,8 @@ sample; never on wall time or on the order of threads.
 
 Interdiffusion is taken to show in the diffracted beam after the growth: atoms of the substrate that
 have mixed in segregate to the surface while the film is measured, and take their share of the
-coherent intensity, exp(-x) with x of `simulators.film_quality`. This is a stand-in for what a probe
-of composition would measure; it makes the measured film quality carry that loss once.
+coherent amplitude, exp(-x) with the x of `simulators.film_quality`. This is a stand-in for what a
+probe of composition would measure; it makes the measured film quality carry that loss once.
 """
 
 from collections import Counter
@@ -107,7 +107,7 @@ class Sample:
     ) -> float:
         """Return one reading of the specular beam at the anti-phase condition [counts/s]."""
         coherent = rheed.antiphase_intensity(self.film.heights)
-        coherent *= 1.0 if is_growing else float(np.exp(-self.mixing))
+        coherent *= 1.0 if is_growing else float(np.exp(-2.0 * self.mixing))
         level = self._settings.detector.counts_per_s * self._beam * coherent
         return float(level + self.specular_sd(exposure_s) * rng.standard_normal())
 
@@ -115,7 +115,7 @@ class Sample:
         """Return one frame of the camera, shape (96, 96) [counts]."""
         energy_keV = self._settings.detector.energy_keV
         elastic = rheed.frame(self.film.heights, energy_keV=energy_keV, background=0.0)
-        expected = elastic * np.exp(-self.mixing) + _inelastic(energy_keV)
+        expected = elastic * np.exp(-2.0 * self.mixing) + _inelastic(energy_keV)
         return rheed.expose(
             expected * self._beam,
             exposure_s=exposure_s,

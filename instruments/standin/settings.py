@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from twinloop.errors import ConfigError, ConfigProblem, LabError
 from twinloop.ids import seed_of
+from twinloop.simulators.film_quality import LOG_INTERDIFFUSION_RATE
 from twinloop.units import (
     Dimensionless,
     ElectronVolts,
@@ -80,7 +81,7 @@ class Truth(_Settings):
     thermocouple_offset_K: Kelvin = Field(default=0.0, ge=-100, le=100)
     log_flux_factor: Dimensionless = Field(default=0.0, ge=-1, le=1)
     flux_drift_per_growth: Dimensionless = Field(default=0.0, ge=-0.1, le=0.1)
-    log_interdiffusion_rate: Dimensionless = 24.2
+    log_interdiffusion_rate: Dimensionless = LOG_INTERDIFFUSION_RATE
 
     @classmethod
     def drawn(cls, seed: int) -> Self:
@@ -96,7 +97,7 @@ class Truth(_Settings):
             thermocouple_offset_K=rng.normal(0.0, 12.0),
             log_flux_factor=rng.normal(0.0, 0.08),
             flux_drift_per_growth=-abs(rng.normal(0.0, 0.001)),
-            log_interdiffusion_rate=rng.normal(24.2, 0.5),
+            log_interdiffusion_rate=rng.normal(LOG_INTERDIFFUSION_RATE, 0.5),
         )
 
 

@@ -1,0 +1,45 @@
+import pytest
+
+from twinloop.errors import ConfigError
+from twinloop.instruments.standin.settings import ChamberSettings, Truth, read_settings
+
+
+def test_the_shipped_chamber_is_readable_and_hides_something():
+    settings = read_settings("growth_chamber.yaml")
+    truth = settings.truth_drawn()
+    assert truth != Truth()
+    assert abs(truth.surface_barrier_eV - 1.30) < 3 * 0.04
+    assert abs(truth.thermocouple_offset_K) < 3 * 12
+    assert settings.load_s == 6.0
+
+
+def test_a_quantity_may_carry_its_unit():
+    settings = ChamberSettings.model_validate({"load_s": "0.5 min"})
+    assert settings.load_s == pytest.approx(30.0)
+
+
+def test_a_wrong_unit_names_file_and_key(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("heater: {lag_s: 4 K}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(str(path))
+    assert "bad.yaml" in str(caught.value)
+    assert "heater" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["size: 3\n", "unknown: 1\n", "clock_factor: .inf\n", "[1"])
+def test_settings_that_cannot_be_used_are_a_config_error(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        read_settings(str(path))
+
+
+def test_a_missing_file_is_a_config_error():
+    with pytest.raises(ConfigError):
+        read_settings("no_such_chamber.yaml")
+
+
+def test_a_drawn_truth_depends_on_the_seed_alone():
+    assert Truth.drawn(3) == Truth.drawn(3)
+    assert Truth.drawn(3) != Truth.drawn(4)
