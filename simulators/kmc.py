@@ -276,8 +276,8 @@ class Film:
             step_s, done = kmc_kernel.run_events(
                 self._heights, self._neighbours, self._floor, self._classes, self._members,
                 self._places, self._counts, self._random, self._tally, hop_rates,
-                desorption_rates, step_factor, flux_ML_per_s * self._heights.size, hops,
-                self.parameters.funnelling, left_s, min(allowed, EVENTS_PER_CALL),
+                desorption_rates, step_factor, float(flux_ML_per_s * self._heights.size), int(hops),
+                self.parameters.funnelling, float(left_s), int(min(allowed, EVENTS_PER_CALL)),
             )  # fmt: skip
             events += done
             # The kernel answers exactly `left_s` where it reached the end.

@@ -9,7 +9,7 @@ from twinloop.simulators.film_quality import LOG_INTERDIFFUSION_RATE, film_quali
 from twinloop.simulators.kmc import Film, GrowthParameters
 from twinloop.simulators.rheed import antiphase_intensity
 
-pytestmark = [pytest.mark.physics, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.physics, pytest.mark.timeout(600)]
 
 SUBSTRATE_K = (620.0, 700.0, 745.0, 800.0)
 FLUX_ML_PER_S = (0.03, 0.15, 0.35, 1.5)
@@ -19,7 +19,7 @@ ANNEAL_S = (0.0, 3.0, 10.0, 20.0, 30.0)
 
 def qualities(substrate_K: float, flux_ML_per_s: float, seed: int) -> np.ndarray:
     """Return J of one growth, stopped at each dose and annealed in turn, (n_dose, n_anneal)."""
-    film = Film.flat(size=128, parameters=GrowthParameters(multi_hop=8), seed=seed)
+    film = Film.flat(size=96, parameters=GrowthParameters(multi_hop=16), seed=seed)
     found = np.zeros((len(DOSE_ML), len(ANNEAL_S)))
     film.advance(
         temperature_K=substrate_K, flux_ML_per_s=flux_ML_per_s, duration_s=2.0 / flux_ML_per_s
@@ -54,7 +54,7 @@ def qualities(substrate_K: float, flux_ML_per_s: float, seed: int) -> np.ndarray
 def test_every_face_of_the_box_is_worse_than_its_inside():
     table = np.array(
         [
-            [np.mean([qualities(t, f, seed) for seed in range(3)], axis=0) for f in FLUX_ML_PER_S]
+            [np.mean([qualities(t, f, seed) for seed in range(2)], axis=0) for f in FLUX_ML_PER_S]
             for t in SUBSTRATE_K
         ]
     )

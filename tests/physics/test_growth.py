@@ -10,7 +10,7 @@ from twinloop.simulators.kmc import BOLTZMANN_EV_PER_K, Film, GrowthParameters
 from twinloop.simulators.kmc_growth import KMCGrowth
 from twinloop.simulators.rheed import antiphase_intensity
 
-pytestmark = [pytest.mark.physics, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.physics, pytest.mark.timeout(600)]
 
 PRIOR_MEANS = {
     "surface_barrier_eV": 1.30,
