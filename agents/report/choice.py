@@ -8,7 +8,7 @@ from twinloop.agents.campaign.events import Proposed, TrialEnded
 __all__ = ["Choice", "choice_of", "predicted", "reasons", "surprise"]
 
 _SPREAD = {"opening", "initial"}
-_NOT_FIGURES = {"mean", "sd", "rung", "fell", "fallback", "pending"}
+_NOT_FIGURES = {"mean", "sd", "rung", "fell", "fallback", "pending", "initial"}
 
 
 class Choice(StrEnum):

@@ -83,8 +83,11 @@ _NAMESPACES = re.compile(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"')
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _FONT = re.compile(r"font-family:[^;\"]*")
 _ID = re.compile(r'\b(id="|href="#|url\(#)')
+_IMAGE_ID = re.compile(r' id="image[0-9a-f]+"')
 _SIZE = re.compile(r'<svg width="([\d.]+)pt" height="[\d.]+pt"')
 _TURN = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
+_USES = re.compile(r"<use [^>]*/>")
+_PATHS = re.compile(r"<path [^>]*/>")
 _POINTS_PER_PIXEL = 0.75
 
 
@@ -100,12 +103,17 @@ class Drawing:
     def __init__(self, figure: "Figure", name: str, label: str) -> None:
         self.figure, self.name, self.label = figure, name, label
         self.svg = ""
-        self._tips: list[str] = []
+        self._tips: list[tuple[str, ...]] = []
 
-    def tip(self, artist: "Artist", text: str) -> None:
-        """Show a text when the pointer rests on an artist."""
+    def tip(self, artist: "Artist", *texts: str) -> None:
+        """Show a text when the pointer rests on an artist.
+
+        Args:
+            artist: a patch, or a collection of points or polygons.
+            texts: one for each of its parts, in their order.
+        """
         artist.set_gid(f"tip{len(self._tips)}-")
-        self._tips.append(text)
+        self._tips.append(texts)
 
     def finish(self) -> None:
         """Turn the figure into SVG."""
@@ -117,14 +125,15 @@ class Drawing:
     def _for_page(self, text: str) -> str:
         text = _METADATA.sub("", text[text.index("<svg") :])
         text = _NAMESPACES.sub("", text).replace("xlink:href", "href")
+        # equal pictures would have equal identities, and nothing refers to them
+        text = _IMAGE_ID.sub("", text)
         text = _TURN.sub("", text)
         text = _FONT.sub("font-family: inherit", text)
         text = _ID.sub(rf"\g<1>{self.name}-", text)
         for colour, variable in _VARIABLES.items():
             text = text.replace(colour, f"var(--{variable})")
-        for n, tip in enumerate(self._tips):
-            place = f'<g id="{self.name}-tip{n}-">'
-            text = text.replace(place, f"{place}<title>{html.escape(tip)}</title>", 1)
+        for n, tips in enumerate(self._tips):
+            text = _with_tips(text, f'<g id="{self.name}-tip{n}-">', tips)
         label = html.escape(self.label, quote=True)
 
         def opening(match: re.Match[str]) -> str:
@@ -132,6 +141,20 @@ class Drawing:
             return f'<svg role="img" aria-label="{label}" style="max-width:{width_px:.0f}px"'
 
         return _SIZE.sub(opening, text, count=1)
+
+
+def _with_tips(text: str, group: str, tips: tuple[str, ...]) -> str:
+    """Wrap the parts of a group, in order, each together with its title."""
+    before, found, after = text.partition(group)
+    # points that share a shape refer to one definition; others are paths of their own
+    is_shared = after.lstrip().startswith("<defs>")
+    part = _USES if is_shared else _PATHS
+    waiting = iter(tips)
+
+    def wrapped(match: re.Match[str]) -> str:
+        return f"<g><title>{html.escape(next(waiting))}</title>{match[0]}</g>"
+
+    return before + found + part.sub(wrapped, after, count=len(tips))
 
 
 @contextmanager

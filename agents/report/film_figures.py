@@ -39,8 +39,8 @@ def draw_traces(named: Mapping[str, tuple[Trace, Period | None]]) -> str:
     words = "; ".join(named)
     with drawing("traces", f"Traces: {words}", 10.6, 0.6 + 2.4 * len(named)) as page:
         rows = page.figure.subplots(len(named), 1, squeeze=False)[:, 0]
-        top = max(float(np.nanmax(trace.values)) for trace, _ in named.values())
-        bottom = min(0.0, *(float(np.nanmin(trace.values)) for trace, _ in named.values()))
+        top = max(float(trace.values.max()) for trace, _ in named.values())
+        bottom = min(0.0, *(float(trace.values.min()) for trace, _ in named.values()))
         for n, (axes, (name, (trace, period))) in enumerate(zip(rows, named.items(), strict=True)):
             _trace(axes, name, trace, period, SERIES[n % len(SERIES)])
             axes.set_ylim(bottom, bottom + 1.22 * (top - bottom or 1.0))
@@ -58,7 +58,7 @@ def _trace(axes: "Axes", name: str, trace: Trace, period: Period | None, colour:
     begin, end = float(time[0]), float(time[-1])
     if begin < 0 < end:
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    if period is None or not 0 < end / period.period_s < _MOST_TICKS:
+    if period is None or not 1 <= end / period.period_s < _MOST_TICKS:
         return
     for x in np.arange(1, end / period.period_s + 1e-6) * period.period_s:
         axes.axvline(x, color=ACCENT, linewidth=0.7, alpha=0.6, zorder=0.5)
@@ -70,10 +70,15 @@ def _trace(axes: "Axes", name: str, trace: Trace, period: Period | None, colour:
         textcoords=axes.get_xaxis_transform(),
         arrowprops={"arrowstyle": "<->", "color": ACCENT, "shrinkA": 0, "shrinkB": 0},
     )
+    # beside a short arrow, above a long one
+    is_short = period.period_s < 0.3 * (end - begin)
     axes.annotate(
-        f" one period {with_sd(period.period_s, period.sd_s)} s",
-        (period.period_s, 0.9),
+        f"one period {with_sd(period.period_s, period.sd_s)} s",
+        (period.period_s if is_short else period.period_s / 2, 0.9),
+        xytext=(6, 0) if is_short else (0, 8),
+        textcoords="offset points",
         xycoords=axes.get_xaxis_transform(),
+        ha="left" if is_short else "center",
         va="center",
         fontsize=9,
         color=ACCENT,
@@ -87,20 +92,18 @@ def draw_pictures(named: Mapping[str, NDArray[np.float64]]) -> str:
 
     if not named:
         return ""
-    columns = max(len(named), 2)
+    columns = len(named)
     top = max(float(np.nanpercentile(pixels, 99.9)) for pixels in named.values())
     bottom = min(float(np.nanmin(pixels)) for pixels in named.values())
     norm = PowerNorm(0.5, bottom, top if top > bottom else bottom + 1)
     screen = LinearSegmentedColormap.from_list("screen", _SCREEN)
-    with drawing("pictures", "Pictures: " + "; ".join(named), 10.6, 0.6 + 8.4 / columns) as page:
+    with drawing("pictures", "Pictures: " + "; ".join(named), 1.0 + 4.8 * columns, 4.8) as page:
         shown: Any = None
         places = page.figure.subplots(1, columns, squeeze=False)[0]
-        for axes, (name, pixels) in zip(places, named.items(), strict=False):
+        for axes, (name, pixels) in zip(places, named.items(), strict=True):
             shown = axes.imshow(pixels, norm=norm, cmap=screen, interpolation="nearest")
             axes.set_title(name)
             without_frame(axes)
-        for axes in places[len(named) :]:
-            axes.set_axis_off()
         bar = page.figure.colorbar(shown, ax=list(places), shrink=0.8, pad=0.01)
         _plain_bar(bar, "counts (square-root scale)")
     return page.svg
@@ -112,16 +115,16 @@ def draw_surfaces(named: Mapping[str, NDArray[np.int64]]) -> str:
 
     if not named:
         return ""
-    columns = max(len(named), 2)
+    columns = len(named)
     low = int(min(heights.min() for heights in named.values()))
     high = int(max(heights.max() for heights in named.values()))
     step = max(1, (high - low) // 12 + 1) if high - low > 24 else 1
     edges = np.arange(low, high + step + 1, step) - 0.5
-    with drawing("surfaces", "Surfaces: " + "; ".join(named), 10.6, 0.6 + 8.4 / columns) as page:
+    with drawing("surfaces", "Surfaces: " + "; ".join(named), 1.0 + 4.8 * columns, 4.8) as page:
         norm = BoundaryNorm(edges, 256)
         shown: Any = None
         places = page.figure.subplots(1, columns, squeeze=False)[0]
-        for axes, (name, heights) in zip(places, named.items(), strict=False):
+        for axes, (name, heights) in zip(places, named.items(), strict=True):
             shown = axes.imshow(heights, norm=norm, cmap="cividis", interpolation="nearest")
             axes.set_title(name)
             without_frame(axes)
@@ -129,8 +132,6 @@ def draw_surfaces(named: Mapping[str, NDArray[np.int64]]) -> str:
                 f"{heights.shape[0]} × {heights.shape[1]} sites; rms roughness "  # noqa: RUF001
                 f"{number(roughness_ML(heights), 3)} ML; mean {number(heights.mean(), 3)} ML"
             )
-        for axes in places[len(named) :]:
-            axes.set_axis_off()
         bar = page.figure.colorbar(shown, ax=list(places), shrink=0.8, pad=0.01)
         bar.set_ticks([float(edge) + step / 2 for edge in edges[:-1]])
         _plain_bar(bar, "height [ML]")
@@ -145,11 +146,7 @@ def roughness_ML(heights: NDArray[np.int64]) -> float:
 
 def sparkline(trace: Trace, width: int = 96, height: int = 22) -> str:
     """Return a trace as a small SVG without axes, each column the mean of its samples."""
-    finite = np.isfinite(trace.values)
-    values = trace.values[finite]
-    if values.size < 2:
-        return ""
-    parts = np.array_split(values, min(width, values.size))
+    parts = np.array_split(trace.values, min(width, trace.values.size))
     means = np.array([part.mean() for part in parts])
     span = float(np.ptp(means)) or 1.0
     x = np.linspace(1, width - 1, means.size)

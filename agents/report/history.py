@@ -7,7 +7,6 @@ be understood is noted and left out, and whatever stands beside it is still show
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,7 +29,8 @@ from twinloop.agents.campaign.events import (
     TrialStarted,
     event_of,
 )
-from twinloop.agents.report.aims import Aim, aim_of
+from twinloop.agents.report.aims import Aim, aim_of, knobs_of
+from twinloop.agents.report.evidence import Evidence
 from twinloop.errors import LabError
 from twinloop.log.interface import Stored
 from twinloop.log.sqlite import LogReader, open_readonly
@@ -100,6 +100,7 @@ class History:
 
     Args:
         aim: what the campaign wants.
+        order: conditions in the order of the configuration file; the journal sorts them.
         trials: by id, in the order they began.
         observations: trials with a value, in the order they ended.
         proposed: by number.
@@ -112,6 +113,7 @@ class History:
     """
 
     aim: Aim = field(default_factory=Aim)
+    order: tuple[str, ...] = ()
     started: CampaignStarted | None = None
     finished: Finished | None = None
     trials: dict[str, TrialHistory] = field(default_factory=dict)
@@ -149,8 +151,9 @@ class History:
 
     @property
     def knobs(self) -> list[str]:
-        """Return the names of the conditions, in the order of the proposals."""
-        return list(dict.fromkeys(k for event in self.proposed.values() for k in event.point))
+        """Return the names of the conditions, those of `order` first."""
+        found = dict.fromkeys(k for event in self.proposed.values() for k in event.point)
+        return [*(k for k in self.order if k in found), *(k for k in found if k not in self.order)]
 
     @property
     def elapsed_s(self) -> float:
@@ -166,13 +169,13 @@ class History:
         return None if trial.y is None else self.aim.natural(trial.y)
 
 
-def read_history(folder: Path) -> History:
+def read_history(evidence: Evidence) -> History:
     """Return what the journal of a run folder tells.
 
     Raises:
         LogFailed: there is no journal, or it cannot be opened.
     """
-    reader = open_readonly(folder / JOURNAL)
+    reader = open_readonly(evidence.folder / JOURNAL)
     try:
         history = history_of(_read(reader))
         history.log_id = reader.log_id
@@ -181,6 +184,7 @@ def read_history(folder: Path) -> History:
             history.unreadable.append(history.check)
     finally:
         reader.close()
+    history.order = tuple(knobs_of(evidence.json("config.json")))
     return history
 
 

@@ -75,12 +75,9 @@ def _points(
     if any(sd):
         axes.errorbar(x, y, yerr=sd, fmt="none", ecolor=MUTED, elinewidth=1, capsize=2, zorder=2)
     look: Look = {"marker": marker, "s": 34, "edgecolors": edge, "facecolors": face, "zorder": 3}
-    if len(history.observations) > _TIPS_UP_TO:
-        axes.scatter(x, y, label=words, **look)
-        return
-    for i, (n, trial) in enumerate(numbered):
-        found = axes.scatter([n], [y[i]], label=words if i == 0 else None, **look)
-        page.tip(found, tip_of(history, trial))
+    found = axes.scatter(x, y, label=words, **look)
+    if len(history.observations) <= _TIPS_UP_TO:
+        page.tip(found, *(tip_of(history, trial) for _, trial in numbered))
 
 
 def _infeasible(axes: "Axes", history: History, observed: Sequence[TrialHistory]) -> None:
@@ -153,11 +150,9 @@ def draw_expected(history: History) -> str:
             elinewidth=0.8,
             zorder=2,
         )
-        for i, (trial, _) in enumerate(pairs[:_TIPS_UP_TO]):
-            point = axes.scatter(
-                [x[i]], [y[i]], s=26, color=SERIES[0], edgecolors=INK, linewidths=0.4, zorder=3
-            )
-            page.tip(point, tip_of(history, trial))
+        points = axes.scatter(x, y, s=26, color=SERIES[0], edgecolors=INK, linewidths=0.4, zorder=3)
+        if len(pairs) <= _TIPS_UP_TO:
+            page.tip(points, *(tip_of(history, trial) for trial, _ in pairs))
         axes.set_xlabel(f"expected {label(name)}")
         axes.set_ylabel(f"measured {label(name)}")
         axes.margins(0.1)
@@ -169,9 +164,11 @@ def tip_of(history: History, trial: TrialHistory) -> str:
     sd = trial.ended.y_sd if trial.ended else 0.0
     name = history.aim.objective
     lines = [f"{trial.id}: {title(name)} {with_sd(history.value(trial), sd)}"]
-    lines += [f"{title(knob)} {quantity(knob, value)}" for knob, value in trial.point.items()]
+    lines += [
+        f"{title(k)} {quantity(k, trial.point[k])}" for k in history.knobs if k in trial.point
+    ]
     lines.append(_MARKERS[choice_of(trial.proposed)][3])
     sigmas = surprise(trial.proposed, trial.ended)
     if sigmas is not None:
-        lines.append(f"{number(abs(sigmas), 2)} sd from what was expected")
+        lines.append(f"{abs(sigmas):.1f} sd from what was expected")
     return "\n".join(lines)

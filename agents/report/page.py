@@ -41,7 +41,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         LogFailed: the folder holds no journal that can be opened.
         OSError: the page cannot be written.
     """
-    page = render_report(read_history(folder), Evidence(folder))
+    evidence = Evidence(folder)
+    page = render_report(read_history(evidence), evidence)
     target = folder / "report.html" if out is None else out
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     unfinished.write_text(page, encoding="utf-8", newline="\n")

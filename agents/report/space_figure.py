@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_space"]
 
 _MOST_KNOBS = 6
-_TIPS_UP_TO = 100
+_TIPS_UP_TO = 200
 _CELL = 2.25
 
 
@@ -32,6 +32,7 @@ def draw_space(history: History) -> str:
     with drawing("space", f"Observations over {', '.join(knobs)}", size + 0.6, size) as page:
         grid = page.figure.subplots(n, n, squeeze=False)
         shown: Any = None
+        tips = [tip_of(history, trial) for trial in observed]
         for row, column in ((r, c) for r in range(n) for c in range(n)):
             axes = grid[row][column]
             if column > row:
@@ -48,12 +49,9 @@ def draw_space(history: History) -> str:
                 axes, ranges.get(knobs[column]), None if row == column else ranges.get(knobs[row])
             )
             _names(axes, history, knobs, row, column)
-            if (len(observed) <= _TIPS_UP_TO and row != column) or n == 1:
-                for trial, a, b in zip(observed, x, y, strict=True):
-                    # an invisible point of its own for each hover text
-                    spot = axes.scatter([a], [b], s=60, color=INK, alpha=0.0, zorder=6)
-                    page.tip(spot, tip_of(history, trial))
-        bar = page.figure.colorbar(shown, ax=grid, shrink=0.5, pad=0.01, anchor=(0, 1))
+            if len(observed) <= _TIPS_UP_TO:
+                page.tip(shown, *tips)
+        bar = page.figure.colorbar(shown, ax=grid, shrink=0.35, pad=0.01, anchor=(0, 1))
         bar.set_label(label(history.aim.objective or "objective"), color=INK)
         bar.outline.set_visible(False)
     return page.svg

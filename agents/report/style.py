@@ -22,7 +22,7 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 Inter, "Segoe UI", system-ui, "Helvetica Neue", Arial, sans-serif;
 }
-main { max-width: 1090px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
+main { max-width: 1180px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
 h1 { font-size: 2.1rem; line-height: 1.15; margin: 0; letter-spacing: -.02em; }
 h2 { font-size: 1.25rem; margin: 3rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--grid); }
 h3 { font-size: 1rem; margin: 1.8rem 0 .3rem; }
@@ -53,13 +53,13 @@ figure svg, .pair svg { width: 100%; height: auto; display: block; }
 .pair > figure { flex: 2 1 420px; min-width: 0; } .pair > figure + figure { flex: 1 1 260px; }
 .spark { width: 96px; height: 22px; } .spark polyline { fill: none; stroke: var(--s0); stroke-width: 1.1; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .28rem .55rem; border-bottom: 1px solid var(--grid); vertical-align: top; }
+table { border-collapse: collapse; width: 100%; font-size: .83rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .28rem .45rem; border-bottom: 1px solid var(--grid); vertical-align: top; }
 th { color: var(--muted); font-weight: 600; white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 tr.best td { background: color-mix(in srgb, var(--accent) 12%, transparent); font-weight: 600; }
 tr.off td { color: var(--muted); }
-td .why { white-space: nowrap; } td small { color: var(--muted); display: block; font-weight: 400; max-width: 34ch; }
+td .why { white-space: nowrap; } td small { color: var(--muted); display: block; font-weight: 400; font-size: .78em; line-height: 1.35; min-width: 17ch; max-width: 30ch; white-space: normal; }
 .meter { display: block; min-width: 90px; height: .6rem; margin-top: .45rem; background: var(--grid); border-radius: .3rem; }
 .meter i { display: block; height: 100%; background: var(--s0); border-radius: .3rem; }
 pre, code { font: .84rem/1.45 ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; }

@@ -70,6 +70,7 @@ class RunBuilder:
         self.campaign = str(self.config.get("campaign", "demo"))
         self.at_s = self.lab_s = 0.0
         self.n_proposed = self.n_lives = 0
+        self._is_closed = False
         self._store = ArrayStore(folder / "arrays")
         self._log = SqliteLog(folder / JOURNAL, "journal-1", self._stamp)
 
@@ -121,14 +122,13 @@ class RunBuilder:
     def propose(self, point: Mapping[str, float], **rest: Any) -> int:
         """Propose a point and return its number."""
         number, self.n_proposed = self.n_proposed, self.n_proposed + 1
-        rest = {"why": {"rung": "opening", "initial": 1.0}, "place": "conductor", **rest}
+        why = {"rung": "opening", "initial": 1.0}
+        rest = {"why": why, "place": "conductor", "basis": 0, "pending": (), **rest}
         self.write(
             Proposed(
                 number=number,
                 x=(0.5,) * len(point),
                 point=dict(point),
-                basis=0,
-                pending=(),
                 seed=number,
                 **rest,
             )
@@ -245,9 +245,15 @@ class RunBuilder:
         """Return the files of all arrays."""
         return sorted(path for path in self._store.folder.rglob("*") if path.is_file())
 
+    def commit(self) -> None:
+        """Make everything durable."""
+        self._log.commit()
+
     def close(self) -> None:
-        """Make everything durable and let go of the journal."""
-        self._log.close()
+        """Make everything durable and let go of the journal; once more does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._log.close()
 
     def _stamp(self) -> str:
         begun = datetime(2026, 1, 17, 10, 22, tzinfo=UTC)

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from twinloop.agents.report.drawing import ACCENT, BAD, INK, MUTED, SERIES, Drawing, Look, drawing
+from twinloop.agents.report.drawing import (
+    ACCENT,
+    BAD,
+    INK,
+    MUTED,
+    PAPER,
+    SERIES,
+    Drawing,
+    Look,
+    drawing,
+)
 from twinloop.agents.report.history import History, TrialHistory
 from twinloop.agents.report.timeline import PLANNING, Bar, Lane, lanes, trial_rows
 from twinloop.agents.report.words import duration
@@ -79,7 +89,7 @@ def draw_trial(history: History, trial: TrialHistory) -> str:
                         "ha": "center",
                         "va": "center",
                         "fontsize": 8,
-                        "color": "#ffffff",
+                        "color": PAPER,
                     }
                     axes.text(middle, n, bar.what, **style)
         _finish(axes, [lane.name for lane in found], (end_s - begin_s) / scale, unit)
@@ -99,13 +109,14 @@ def _trial_row(
         is_best = trial is history.best
         has_failed = trial.ended is not None and trial.ended.state != "done"
         colour = ACCENT if is_best else BAD if has_failed else MUTED
-        left, width = bar.start_s / scale, max(bar.end_s - bar.start_s, 0) / scale
+        span = (bar.start_s / scale, max(bar.end_s - bar.start_s, 0) / scale)
         look: Look = {"color": colour, "alpha": 0.9 if is_best else 0.45, "linewidth": 0}
-        patch = axes.barh(n, width, left=left, height=_BAR, **look)[0]
-        page.tip(patch, f"{trial.id}, {duration(bar.end_s - bar.start_s)}{_open(bar)}")
+        patch = axes.broken_barh([span], (n - _BAR / 2, _BAR), **look)
+        if len(history.trials) <= _TIPS_UP_TO:
+            page.tip(patch, _words(bar))
         if len(history.trials) <= _LABELLED_TRIALS:
             style: Look = {"ha": "center", "va": "center", "fontsize": 7}
-            axes.text(left + width / 2, n, str(trial.number), **style)
+            axes.text(span[0] + span[1] / 2, n, str(trial.number), **style)
 
 
 def _row(
@@ -116,19 +127,24 @@ def _row(
     colours: dict[str, str],
     scale: float,
 ) -> None:
-    for i, bar in enumerate(bars):
-        width = max(bar.end_s - bar.start_s, 0) / scale
+    groups: dict[tuple[str, bool], list[Bar]] = {}
+    for bar in bars:
+        groups.setdefault((bar.what, bar.is_open), []).append(bar)
+    for (what, is_open), group in groups.items():
+        spans = [(b.start_s / scale, max(b.end_s - b.start_s, 0) / scale) for b in group]
         # the thin edge keeps work of no length visible
-        look: Look = {"color": colours[bar.what], "edgecolor": colours[bar.what], "linewidth": 0.5}
-        hatch: Look = {"hatch": "///", "alpha": 0.5} if bar.is_open else {}
-        patch = axes.barh(n, width, left=bar.start_s / scale, height=_BAR, **look, **hatch)[0]
-        if i < _TIPS_UP_TO:
-            words = f"{bar.trial}: {bar.what}, {duration(bar.end_s - bar.start_s)}{_open(bar)}"
-            page.tip(patch, words)
+        look: Look = {"color": colours[what], "linewidth": 0.5}
+        if is_open:
+            look |= {"hatch": "///", "alpha": 0.5}
+        found = axes.broken_barh(spans, (n - _BAR / 2, _BAR), **look)
+        if len(bars) <= _TIPS_UP_TO:
+            page.tip(found, *map(_words, group))
 
 
-def _open(bar: Bar) -> str:
-    return " (still under way)" if bar.is_open else ""
+def _words(bar: Bar) -> str:
+    what = bar.trial if bar.what == "trial" else f"{bar.trial}: {bar.what}"
+    still = " (still under way)" if bar.is_open else ""
+    return f"{what}, {duration(bar.end_s - bar.start_s)}{still}"
 
 
 def _finish(axes: "Axes", names: Sequence[str], end: float, unit: str) -> None:

@@ -31,7 +31,7 @@ class Trace:
         source: step that gave it ("rheed.record").
         name: of the quantity.
         time_name: of the time axis.
-        time, values: shape (n,).
+        time, values: shape (n,), finite, n > 1.
         is_partial: the step was cut short.
     """
 
@@ -69,9 +69,14 @@ def trace_of(trial: TrialHistory, evidence: Evidence) -> Trace | None:
             if ref is time or ref.shape != time.shape:
                 continue
             axis, values = _floats(evidence.array(time)), _floats(evidence.array(ref))
-            if axis is not None and values is not None:
-                name, is_partial = _leaf(ref), event.state == "partial"
-                return Trace(_source(trial, event), name, _leaf(time), axis, values, is_partial)
+            if axis is None or values is None:
+                continue
+            whole = np.isfinite(axis) & np.isfinite(values)
+            if whole.sum() < 2:
+                continue
+            axis, values = axis[whole], values[whole]
+            name, is_partial = _leaf(ref), event.state == "partial"
+            return Trace(_source(trial, event), name, _leaf(time), axis, values, is_partial)
     return None
 
 
@@ -81,7 +86,7 @@ def picture_of(trial: TrialHistory, evidence: Evidence) -> tuple[str, Floats] | 
         for ref in event.arrays:
             if len(ref.shape) == 2 and min(ref.shape) >= _SMALLEST_PICTURE:
                 pixels = _floats(evidence.array(ref))
-                if pixels is not None:
+                if pixels is not None and np.isfinite(pixels).any():
                     return _source(trial, event), pixels
     return None
 

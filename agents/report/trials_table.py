@@ -6,7 +6,7 @@ from twinloop.agents.report.film_figures import sparkline
 from twinloop.agents.report.history import History, TrialHistory
 from twinloop.agents.report.markup import note, pill, table, text
 from twinloop.agents.report.traces import trace_of
-from twinloop.agents.report.words import NONE, label, number, plural, title, with_sd
+from twinloop.agents.report.words import NONE, aligned, label, number, plural, title, with_sd
 
 __all__ = ["trials_table"]
 
@@ -35,7 +35,7 @@ def trials_table(history: History, evidence: Evidence) -> str:
     for trial in trials:
         cells = [
             f"<b>{text(trial.id)}</b>",
-            *(text(number(trial.point.get(knob))) for knob in history.knobs),
+            *(text(aligned(trial.point.get(knob))) for knob in history.knobs),
             _measured(history, trial),
             _expected(history, trial),
             _surprise(trial),
@@ -105,7 +105,7 @@ def _surprise(trial: TrialHistory) -> str:
     sigmas = surprise(trial.proposed, trial.ended)
     if sigmas is None:
         return NONE
-    words = f"{number(abs(sigmas), 2)} sd {'better' if sigmas > 0 else 'worse'}"
+    words = f"{abs(sigmas):.1f} sd {'better' if sigmas > 0 else 'worse'}"
     return f'<span class="bad">{text(words)}</span>' if abs(sigmas) > 3 else text(words)
 
 
@@ -116,7 +116,7 @@ def _why(trial: TrialHistory) -> str:
         for name, value in reasons(trial.proposed)
     ]
     if trial.proposed is not None and trial.proposed.pending:
-        parts.append(f"{plural(len(trial.proposed.pending), 'other')} pending")
+        parts.append(f"{len(trial.proposed.pending)} pending")
     return pill(*_WORDS[choice]) + f"<small>{text('; '.join(parts))}</small>"
 
 

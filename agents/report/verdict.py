@@ -101,7 +101,8 @@ def _verdict(history: History) -> str:
     unit = quantity(aim.objective, 0.0)[1:]
     conditions = "".join(
         f"<li>{text(title(knob))} <b>{text(quantity(knob, value))}</b></li>"
-        for knob, value in best.point.items()
+        for knob in history.knobs
+        if (value := best.point.get(knob)) is not None
     )
     sentences = "".join(f"<p>{text(words)}</p>" for words in _remarks(history, best, sd))
     return (
@@ -178,13 +179,13 @@ def _facts(history: History) -> str:
     budget = _budget(history.config)
     observed, failed = len(history.observations), len(history.ended) - len(history.observations)
     n_wanted = f" of {budget['experiments']}" if "experiments" in budget else ""
-    lab_budget = f" of {number(budget['lab_h'])} h allowed" if budget.get("lab_h") else ""
+    lab_budget = f"; {number(budget['lab_h'])} h allowed" if budget.get("lab_h") else ""
     restarts = max(len(history.lives) - 1, 0)
     gap_s = history.elapsed_s - history.end_s
     away = f", {duration(gap_s)} more between lives" if gap_s > 1 and restarts else ""
     facts = [
         (f"{observed}{n_wanted}", f"observations; {failed} without result"),
-        (duration(lab_s(history)), f"laboratory time worked, all instruments{lab_budget}"),
+        (duration(lab_s(history)), f"laboratory time, summed over instruments{lab_budget}"),
         (duration(history.end_s), f"real time led{away}"),
         (
             str(restarts),

@@ -77,6 +77,19 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", _MINUS)
 
 
+def aligned(value: float | None) -> str:
+    """Return a number with four significant digits, zeros kept, for columns of numbers.
+
+    Example:
+        >>> aligned(4.0), aligned(0.25)
+        ('4.000', '0.2500')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    text = f"{value:#.4g}".removesuffix(".")
+    return number(value) if "e" in text else text.replace("-", _MINUS)
+
+
 def with_sd(value: float | None, sd: float | None) -> str:
     """Return a number with its standard deviation, both to the sd's second digit.
 
