@@ -120,7 +120,7 @@ class Commanding:
         for trial in self._book.state.trials.values():
             for command in trial.open.values():
                 told_s = self._told.get(command.key)
-                if told_s is None or self._book.now_s - told_s >= _RETRY_S:
+                if told_s is None or self._book.now_s >= told_s + _RETRY_S:
                     # moved on even without a lease, or the loop would wake for it at once again
                     self._told[command.key] = self._book.now_s
                     self._tell(command)

@@ -57,7 +57,7 @@ class Errands:
     def tick(self) -> None:
         """Ask again for readings that did not come."""
         for request, (instrument, trial, step, told_s) in list(self._reading.items()):
-            if self._book.now_s - told_s >= _RETRY_S:
+            if self._book.now_s >= told_s + _RETRY_S:
                 self._read(request, instrument, trial, step)
 
     def read(self, decision: Ask) -> None:

@@ -78,7 +78,7 @@ class LeaseKeeper:
         """Return when `tick` wants to be called."""
         times = [lease.renewed_s + self._ttl_s / 3 for lease in self._leases.values()]
         times += [
-            self._asked_s.get(name, 0.0) + _ASK_AGAIN_S
+            self._asked_s.get(name, -_ASK_AGAIN_S) + _ASK_AGAIN_S
             for name in self.adapters
             if name not in self._leases
         ]
@@ -90,13 +90,14 @@ class LeaseKeeper:
         for name, adapter in self.adapters.items():
             lease = self._leases.get(name)
             if lease is None:
-                if now_s - self._asked_s.get(name, -_ASK_AGAIN_S) >= _ASK_AGAIN_S:
+                # the same sum as in wake_at_s, or rounding makes the loop spin
+                if now_s >= self._asked_s.get(name, -_ASK_AGAIN_S) + _ASK_AGAIN_S:
                     self._asked_s[name] = now_s
                     sends.append(Send(adapter, self._request(name)))
             elif now_s - lease.heard_s > 2 * self._ttl_s:
                 # the adapter, or the way to it, is gone: its answer to a new request tells
                 del self._leases[name]
-            elif now_s - lease.renewed_s >= self._ttl_s / 3:
+            elif now_s >= lease.renewed_s + self._ttl_s / 3:
                 lease.renewed_s = now_s
                 renew = LeaseRenew(instrument=name, epoch=lease.granted.epoch)
                 sends.append(Send(adapter, renew))

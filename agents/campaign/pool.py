@@ -153,7 +153,7 @@ class Pool:
         for name in sorted(self._workers):
             for task in sorted(self._workers[name].tasks):
                 entry = self._entries[task]
-                if now_s - entry.told_s >= self.retell_s:
+                if now_s >= entry.told_s + self.retell_s:
                     entry.told_s = now_s
                     self.counts["retold"] += 1
                     effects.append(SendTask(name, entry.task, entry.arrays))
