@@ -132,6 +132,7 @@ class Chamber:
             intensity_counts_per_s=plant.last_intensity,
             sample=None if plant.sample is None else plant.sample.name,
             growths=plant.growths,
+            is_busy=any(active is not None for active in self._active.values()),
         )
 
     def step(self, lane: Lane) -> float | None:
@@ -248,16 +249,18 @@ def lane_of(operation: Operation) -> Lane:
 
 
 def _recall(history: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Progress], int]:
-    """Return what earlier lives answer by key, and how many growths they began."""
+    """Return what earlier lives answer by key, and how many growths they began.
+
+    What was begun and never ended was cut short by the death of the machine: its shutter is closed
+    and its film is gone, so the last that was written of it is the least that happened.
+    """
     past: dict[str, Progress] = {}
     growths = 0
     for event in history:
         growths += event["kind"] == "growth_started"
-        if "key" not in event:
-            continue
-        if "state" in event:
-            past[event["key"]] = Progress(event["state"], event["numbers"])
-        else:
-            reason = "the machine was restarted in the middle of it"
-            past[event["key"]] = Progress("lost", reason=reason)
+        if "key" in event:
+            reason = "" if "state" in event else "the machine was restarted in the middle of it"
+            past[event["key"]] = Progress(
+                event.get("state", "partial"), event.get("numbers", {}), reason=reason
+            )
     return past, growths

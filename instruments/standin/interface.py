@@ -75,6 +75,7 @@ class Readings(BaseModel):
         intensity_counts_per_s: last sample of the specular beam [counts/s].
         sample: name of what is in.
         growths: shutters opened since the machine was built.
+        is_busy: an operation is under way.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +86,7 @@ class Readings(BaseModel):
     intensity_counts_per_s: float
     sample: str | None
     growths: int
+    is_busy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Progress:
 
     `unseen`: the key is not known. `running`. `done`: `numbers` and `arrays` are the result.
     `partial`: it was cut short, `numbers` say what happened. `not_done`: refused or cut short
-    before anything happened. `lost`: the machine was restarted in the middle.
+    before anything happened. `lost`: nobody can tell what happened, or the result is gone.
 
     Args:
         numbers: result, or what happened so far.

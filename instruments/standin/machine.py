@@ -24,7 +24,7 @@ from twinloop.errors import LabError, MessageRejected
 from twinloop.instruments.standin.chamber import LANES, Chamber, Lane
 from twinloop.instruments.standin.interface import Progress
 from twinloop.instruments.standin.physical_log import EventFile
-from twinloop.instruments.standin.settings import ChamberSettings, read_settings
+from twinloop.instruments.standin.settings import ChamberSettings, paced, read_settings
 from twinloop.instruments.standin.wire import (
     MAX_FRAME_BYTES,
     Reply,
@@ -40,6 +40,8 @@ __all__ = ["MachineServer", "main"]
 
 POLL_MS = 200
 IDLE_WAIT_S = 0.05
+GRACE_S = 6.0
+"""How long a growth may go on when the parent has closed the pipe [s]: half a film helps nobody."""
 HWM = 64
 
 
@@ -83,8 +85,16 @@ class MachineServer:
             self._context.term()
             self._log.close()
 
-    def stop(self) -> None:
-        """End `serve`; may be called from any thread."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """End `serve`; may be called from any thread.
+
+        Args:
+            grace_s: how long an operation under way may still go on towards its end [s, real].
+        """
+        clock = RealWireClock()
+        deadline_s = clock.now_s() + grace_s
+        while self.chamber.readings().is_busy and clock.now_s() < deadline_s:
+            self._stop.wait(IDLE_WAIT_S)
         self._stop.set()
         self._wake.set()
 
@@ -165,9 +175,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="end when the parent's pipe closes"
     )
+    parser.add_argument(
+        "--clock-factor",
+        type=float,
+        help="laboratory seconds in one real second, instead of the file's",
+    )
     options = parser.parse_args(arguments)
     try:
-        server = MachineServer(read_settings(options.config), options.folder, options.endpoint)
+        settings = read_settings(options.config)
+        if options.clock_factor is not None:
+            settings = paced(settings, options.clock_factor)
+        server = MachineServer(settings, options.folder, options.endpoint)
     except LabError as err:
         sys.stderr.write(f"{err}\n")
         return 2
@@ -187,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _watch_stdin(server: MachineServer) -> None:
     while sys.stdin.buffer.read(4096):
         pass
-    server.stop()
+    server.stop(GRACE_S)
 
 
 def _announce(path: Path, endpoint: str) -> None:

@@ -26,6 +26,7 @@ HEAT_SLICE_S = 0.5
 ANNEAL_SLICE_S = 0.5
 BEFORE_OPENING_S = 2.0
 SAMPLES_BEFORE_OPENING = 10
+COUNT_EVERY_ML = 0.5
 
 
 class Interrupted(LabError):
@@ -180,6 +181,7 @@ class _Growth:
         )
         self.trace: GrowthTrace = plant.arm_detector(self.exposure_s, sample)
         self.open_s = 0.0
+        self.counted_ML = 0.0
         self.is_coarse = False
 
     def watch_substrate(self) -> Recipe:
@@ -237,7 +239,19 @@ class _Growth:
             self.is_coarse |= step.budget_exceeded
             self._look(self.open_s)
             self.run.numbers = self._numbers()
+            self._keep_count()
             yield step.elapsed_s
+
+    def _keep_count(self) -> None:
+        """Write what has come so far, now and then: a machine that is killed can tell."""
+        reached_ML = self.run.numbers["dose_ML"]
+        if reached_ML >= self.counted_ML + COUNT_EVERY_ML:
+            self.counted_ML = reached_ML
+            self.plant.log.append(
+                "growth_reached",
+                key=self.run.operation.key,
+                numbers={"dose_at_least_ML": reached_ML, "growth_at_least_s": self.open_s},
+            )
 
     def _look(self, time_s: float) -> None:
         value = self.sample.specular(self.noise, self.exposure_s, is_growing=True)

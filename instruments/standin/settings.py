@@ -33,6 +33,7 @@ __all__ = [
     "FaultPlan",
     "HeaterSettings",
     "Truth",
+    "paced",
     "read_settings",
 ]
 
@@ -160,7 +161,7 @@ class ChamberSettings(_Settings):
 
     Args:
         seed: of every random number of the chamber.
-        clock_factor: laboratory seconds in one real second; infinity is for twins in process.
+        clock_factor: laboratory seconds in one real second; twins in process wait by their own clock.
         size: edge length of the lattice [sites].
         multi_hop: see `GrowthParameters`.
         max_events: of one growth or anneal, before it is finished coarsely.
@@ -210,7 +211,16 @@ def read_settings(name: str) -> ChamberSettings:
             for e in err.errors()
         ]
         raise ConfigError(problems) from err
-    if not math.isfinite(settings.clock_factor):
-        problem = ConfigProblem(name, "clock_factor", settings.clock_factor, "a finite number > 0")
+    return paced(settings, settings.clock_factor)
+
+
+def paced(settings: ChamberSettings, clock_factor: float) -> ChamberSettings:
+    """Return the same chamber at another pace.
+
+    Raises:
+        ConfigError: a factor that is not finite and positive.
+    """
+    if not 0 < clock_factor < math.inf:
+        problem = ConfigProblem("stand-in", "clock_factor", clock_factor, "a finite number > 0")
         raise ConfigError([problem])
-    return settings
+    return settings.model_copy(update={"clock_factor": clock_factor})

@@ -79,6 +79,10 @@ class StandinTwin(Instrument):
         """Close the shutter and let the heater idle; a growth under way is cut short."""
         self.line.safe_state(f"asked by {type(self).kind}")
 
+    def is_busy(self) -> bool | None:
+        """Return whether the machine is still at it; None when the chamber is in this process."""
+        return None if self.machine is None else self.line.readings().is_busy
+
     @property
     def line(self) -> Machine:
         """The machine.

@@ -172,6 +172,11 @@ def test_twins_of_one_name_refuse_two_sets_of_settings(bench):
         other.connect()
 
 
+def test_a_chamber_in_this_process_is_not_asked_whether_it_is_busy(bench):
+    # another process would ask its own chamber, which knows nothing
+    assert bench.mbe.is_busy() is None
+
+
 def test_a_twin_that_is_not_connected_says_so():
     with pytest.raises(ArgumentError, match="connect"):
         MBETwin().safe_state()

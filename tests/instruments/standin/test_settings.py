@@ -1,7 +1,7 @@
 import pytest
 
 from twinloop.errors import ConfigError
-from twinloop.instruments.standin.settings import ChamberSettings, Truth, read_settings
+from twinloop.instruments.standin.settings import ChamberSettings, Truth, paced, read_settings
 
 
 def test_the_shipped_chamber_is_readable_and_hides_something():
@@ -43,3 +43,12 @@ def test_a_missing_file_is_a_config_error():
 def test_a_drawn_truth_depends_on_the_seed_alone():
     assert Truth.drawn(3) == Truth.drawn(3)
     assert Truth.drawn(3) != Truth.drawn(4)
+
+
+def test_a_laboratory_may_pace_the_same_chamber_otherwise():
+    settings = read_settings("growth_chamber.yaml")
+    faster = paced(settings, 1000.0)
+    assert faster.clock_factor == 1000.0
+    assert faster.truth == settings.truth
+    with pytest.raises(ConfigError, match="clock_factor"):
+        paced(settings, float("inf"))

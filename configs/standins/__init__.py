@@ -1,0 +1,1 @@
+"""Stand-in machines: their hidden truth, detector, lattice and pace."""
