@@ -242,6 +242,11 @@ class AdapterCore:
         times += [] if desk.end_by_s is None else [desk.end_by_s]
         return min(times, default=None)
 
+    @property
+    def is_ending(self) -> bool:
+        """Return True once `shutdown` was called."""
+        return bool(self._desk.ending)
+
     def spool_keys(self) -> set[CommandKey]:
         """Return the keys whose arrays must stay on this machine."""
         return set(self.ledger.unacked) | set(self.ledger.open)

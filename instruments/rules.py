@@ -52,7 +52,7 @@ class AdapterSettings:
     poll_s: float = 0.5
     max_starts: int = 3
     max_ask_errors: int = 10
-    shutdown_s: float = 8.0
+    shutdown_s: float = 3.0
 
 
 def rules_of(instrument: type[Instrument]) -> InstrumentRules:

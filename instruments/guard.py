@@ -1,0 +1,119 @@
+"""The adapter's side of its watchdog: start it, beat, ask it, dismiss it."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from twinloop.errors import LabError
+
+__all__ = ["Guard", "GuardFailed"]
+
+_LOG = logging.getLogger(__name__)
+_READY_S = 60.0
+
+
+class GuardFailed(LabError):
+    """The watchdog does not start: nothing would make the instruments safe if this process died."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(
+            f"the watchdog does not start: {detail}; it needs a connection of its own to each device"
+        )
+
+
+class Guard:
+    """One watchdog process; used by one thread.
+
+    Args:
+        spec_path: specification of the adapter.
+        life: which life of the adapter it guards.
+        log_path: takes its words; not this process's pipe, which would then outlive it.
+    """
+
+    def __init__(self, spec_path: Path, life: str, log_path: Path) -> None:
+        command = [
+            sys.executable, "-m", "twinloop.instruments.watchdog",
+            "--spec", str(spec_path), "--life", life,
+        ]  # fmt: skip
+        with log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
+            )
+
+    def await_ready(self) -> None:
+        """Return when it has its connections.
+
+        Raises:
+            GuardFailed: it cannot get them.
+        """
+        try:
+            self._await_ready()
+        except GuardFailed:
+            self._end()
+            raise
+
+    @property
+    def has_ended(self) -> bool:
+        """Return True when the process is gone."""
+        return self._process.poll() is not None
+
+    def beat(self) -> None:
+        """Say that this process lives."""
+        self._say(b"beat\n")
+
+    def make_safe(self, instrument: str) -> None:
+        """Ask it to run a safe state over its own connection."""
+        self._say(f"safe {instrument}\n".encode())
+
+    def dismiss(self) -> None:
+        """Tell it that all is well, and wait for its end."""
+        self._say(b"bye\n")
+        self._end()
+
+    def _say(self, line: bytes) -> None:
+        if self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(line)
+        except OSError:
+            # it is gone; the adapter sees that by `has_ended`
+            return
+
+    def _await_ready(self) -> None:
+        # a pipe cannot be waited for with a limit on every system; a timer can end the process
+        timer = threading.Timer(_READY_S, self._process.kill)
+        timer.start()
+        try:
+            line = self._process.stdout.readline() if self._process.stdout else b""
+        finally:
+            timer.cancel()
+        word = line.decode("utf-8", "replace").strip()
+        if word != "ready":
+            raise GuardFailed(word.removeprefix("failed ") or f"it ended within {_READY_S:g} s")
+
+    def _end(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError as err:
+                    _LOG.debug("pipe of the watchdog: %s", err)
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def sync_file(path: Path, text: str) -> None:
+    """Write a small file whole or not at all, durably."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,167 @@
+"""The adapter process: instruments of one chamber, served beside their machine.
+
+    python -m twinloop.instruments.server --spec adapter.json
+
+It holds a lock on its folder, keeps ledger, spool and telemetry there, starts a watchdog with a
+connection of its own, and ends on SIGTERM, Ctrl-C or (with `--exit-with-stdin`) when its parent is
+gone, after every instrument is in its safe state.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinloop.clocks import ScaledLabClock
+from twinloop.errors import LabError
+from twinloop.ids import new_incarnation
+from twinloop.instruments.adapter_server import AdapterServer
+from twinloop.instruments.guard import Guard, sync_file
+from twinloop.instruments.interface import Instrument
+from twinloop.instruments.locks import FolderLock
+from twinloop.instruments.rules import AdapterSettings
+from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, make_instruments
+from twinloop.instruments.spool import DiskSpool
+from twinloop.instruments.telemetry import TelemetryFile
+from twinloop.instruments.watchdog import (
+    ADAPTER_LOCK,
+    LIFE,
+    WATCHDOG_LOCK,
+    drop_notes,
+    read_notes,
+)
+from twinloop.log.interface import LogFailed
+from twinloop.log.sqlite import SqliteLog
+
+__all__ = ["AdapterSpec", "InstrumentSpec", "main", "serve"]
+
+_LOG = logging.getLogger(__name__)
+READY = "ready.txt"
+_SPEC = "adapter-spec.json"
+_PREDECESSOR_S = 10.0
+
+
+def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
+    """Serve the instruments of a specification until told to end; return the exit status.
+
+    Call it in the main thread of a process. `folder/ready.txt` appears when the instruments are
+    connected and guarded.
+
+    Args:
+        spec: what to serve, and where.
+        exit_with_stdin: end when standard input closes, because the parent is gone.
+
+    Raises:
+        LockTaken: another adapter, or the watchdog of one, holds the folder.
+        ArgumentError: a class that cannot be found, or a scaled clock for a real instrument.
+        ConfigError: settings that a class does not take.
+        GuardFailed: the watchdog cannot connect to the devices.
+    """
+    folder = spec.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / READY).unlink(missing_ok=True)
+    instruments = make_instruments(spec)
+    lock = FolderLock(folder / ADAPTER_LOCK, wait_s=_PREDECESSOR_S)
+    life = new_incarnation()
+    sync_file(folder / LIFE, life)
+    # an earlier life's watchdog sees this life and stands down; its notes are complete after that
+    FolderLock(folder / WATCHDOG_LOCK, wait_s=_PREDECESSOR_S).release()
+    spec.write(folder / _SPEC)
+    log = SqliteLog(spec.ledger_path, log_id=f"ledger-{new_incarnation()}")
+    try:
+        server = _server(spec, instruments, log, life)
+        server.when_ready(lambda: sync_file(folder / READY, f"{life}\n"))
+        _end_on_signals(server)
+        if exit_with_stdin:
+            threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
+        ended = server.run()
+    finally:
+        (folder / READY).unlink(missing_ok=True)
+        _close(log)
+        lock.release()
+    _LOG.info("ends: %s", ended.reason)
+    return ended.code
+
+
+def _server(
+    spec: AdapterSpec, instruments: dict[str, Instrument], log: SqliteLog, life: str
+) -> AdapterServer:
+    folder = spec.folder
+    settings = AdapterSettings(
+        clock_factor=spec.clock_factor,
+        spool_limit_bytes=spec.spool_limit_bytes,
+        spool_reserve_bytes=spec.spool_reserve_bytes,
+    )
+    return AdapterServer(
+        instruments,
+        agent=spec.agent,
+        hub=spec.hub,
+        log=log,
+        spool=DiskSpool(folder / "spool"),
+        clock=ScaledLabClock(spec.clock_factor),
+        settings=settings,
+        notes=read_notes(folder),
+        start_guard=lambda: Guard(folder / _SPEC, life, folder / "watchdog.log"),
+        read_notes=lambda: read_notes(folder),
+        drop_notes=lambda: drop_notes(folder),
+        telemetry=TelemetryFile(folder / "telemetry.jsonl"),
+        telemetry_s=spec.telemetry_s,
+        stop_endpoint=spec.stop_endpoint or "",
+        incarnation=life,
+    )
+
+
+def _close(log: SqliteLog) -> None:
+    try:
+        log.close()
+    except LogFailed as err:
+        _LOG.error("the ledger: %s", err)
+
+
+def _end_on_signals(server: AdapterServer) -> None:
+    asked = threading.Event()
+    reasons: list[str] = []
+
+    def wait() -> None:
+        asked.wait()
+        server.stop(reasons[0])
+
+    def note(number: int, _frame: object) -> None:
+        # a handler interrupts this very thread anywhere: it must take no lock that may be held
+        reasons.append(signal.Signals(number).name)
+        asked.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+
+
+def _end_with_stdin(server: AdapterServer) -> None:
+    # unbuffered: a thread that waits in a buffer's lock would abort the interpreter at its end
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
+    server.stop("the parent is gone")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve what a file says and return the exit status; 2 when nothing was started."""
+    parser = argparse.ArgumentParser(prog="twinloop adapter", description=__doc__)
+    parser.add_argument("--spec", type=Path, required=True, help="JSON file of an AdapterSpec")
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="end when standard input closes"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="adapter: %(message)s")
+    try:
+        return serve(AdapterSpec.read(options.spec), exit_with_stdin=options.exit_with_stdin)
+    except LabError as err:
+        _LOG.error("%s", err)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
