@@ -24,6 +24,48 @@ Run = Annotated[Path | None, typer.Option("--run", metavar="FOLDER", help="run f
 Hub = Annotated[str | None, typer.Option(help="endpoint of the hub, instead of --run")]
 
 
+@instrument_app.command("serve", cls=LabCommand)
+def serve_instruments(
+    lab: Annotated[
+        Path, typer.Argument(metavar="LAB", help="laboratory file, or the name of a shipped one")
+    ],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="a key of adapters there")],
+    hub: Annotated[str, typer.Option(help="endpoint of the hub; FOLDER/hub.txt of the run has it")],
+    folder: Annotated[
+        Path | None, typer.Option(help="of its ledger and spool; left out: adapters/ADAPTER")
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(help="stand-in machine: endpoint, or the file it announces itself in"),
+    ] = None,
+    exit_with_stdin: Annotated[
+        bool, typer.Option("--exit-with-stdin", help="end when standard input closes")
+    ] = False,
+) -> None:
+    """Serve the instruments of one adapter, beside their machine.
+
+    Runs on the control PC, on the light base install, until it is told to end;
+    then every instrument goes to its safe state. Have a service manager start
+    it again: it reads its ledger and asks the machine what became of the last
+    command. The folder must be the same at every start.
+
+    Example:
+      twinloop instrument serve labs/real.yaml growth_pc --hub tcp://127.0.0.1:5555
+    Next:
+      twinloop instrument list --hub tcp://127.0.0.1:5555
+    """
+    import logging
+
+    from twinloop.agents.config.adapter import adapter_spec
+    from twinloop.agents.config.interface import load_laboratory
+    from twinloop.instruments.server import serve
+
+    chosen = folder or Path("adapters") / adapter
+    spec = adapter_spec(load_laboratory(lab), adapter, hub=hub, folder=chosen, machine=machine)
+    logging.basicConfig(level=logging.INFO, format="adapter: %(message)s")
+    raise typer.Exit(serve(spec, exit_with_stdin=exit_with_stdin))
+
+
 @instrument_app.command("list", cls=LabCommand)
 def list_instruments(run: Run = None, hub: Hub = None) -> None:
     """List installed instrument classes, or the instruments of a run.

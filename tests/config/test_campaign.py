@@ -79,7 +79,8 @@ def test_a_machine_file_is_found_again_from_the_run_folder(bench: Path) -> None:
     (bench / "oven.yaml").write_text("seed: 1\n", encoding="utf-8")
     change(bench / "lab.yaml", "start: demo,", "start: demo, machine: oven.yaml,")
     campaign = load_campaign(bench / "campaign.yaml")
-    elsewhere = bench / "run.json"
+    elsewhere = bench / "run" / "config.json"
+    elsewhere.parent.mkdir()
     elsewhere.write_text(json.dumps(campaign.resolved()), encoding="utf-8")
     machine = load_campaign(elsewhere).laboratory.adapters["oven"].machine
     assert machine is not None

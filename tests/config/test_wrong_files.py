@@ -240,6 +240,14 @@ def test_every_problem_is_told_at_once(bench: Path) -> None:
     assert keys == {"search.hold_K", "goal.maximise", "planner.name", "instruments.furnace.served"}
 
 
+def test_a_misspelled_key_is_told_once_not_also_as_missing(bench: Path) -> None:
+    path = bench / "campaign.yaml"
+    text = path.read_text(encoding="utf-8").replace("planner:", "planer:")
+    path.write_text(text.replace("high: 120", "hihg: 120"), encoding="utf-8")
+    keys = {problem.key for problem in check(path).problems}
+    assert keys == {"planer", "search.ramp_s.hihg"}
+
+
 def test_a_mistake_of_the_file_hides_no_mistake_of_the_laboratory(bench: Path) -> None:
     for file, old in (("campaign.yaml", "seed:"), ("lab.yaml", "clock_factor:")):
         text = (bench / file).read_text(encoding="utf-8")
