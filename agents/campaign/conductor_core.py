@@ -83,6 +83,7 @@ class ConductorCore:
     ) -> None:
         self.brief, self.incarnation = brief, incarnation
         self.pool = Pool()
+        self._depot = depot
         self.leases = LeaseKeeper(brief.adapters, brief.plan.campaign, depot, incarnation)
         self._book = Book(state)
         self._commands = Commanding(self._book, brief, self.leases)
@@ -205,6 +206,7 @@ class ConductorCore:
             "waiting": list(self.waiting())[:20],
             "leases": sorted(self.leases.usable),
             "workers": self.pool.workers,
+            "depot": self._depot,
             "at_s": self._book.at_s,
             "lab_s": state.lab_s,
             "paused": state.paused,
