@@ -152,6 +152,31 @@ def test_a_failing_disk_is_told_and_nothing_counts_as_durable(server, client, mo
     assert server.has(client.put("x", array).digest)
 
 
+def test_after_a_half_written_chunk_the_depot_looks_at_the_disk_again(tmp_path, monkeypatch):
+    def torn(upload, data):
+        upload.path.write_bytes(data[:300])
+        raise OSError(errno.EIO, "input/output error")
+
+    server = DepotServer(tmp_path / "arrays", "inproc://torn")
+    chunk = Chunk(ask=1, digest=DIGEST, offset=0, nbytes=len(DATA))
+    with monkeypatch.context() as patch:
+        patch.setattr(Upload, "add", torn)
+        assert server._chunk(chunk, DATA)[0].code == "disk"
+    assert server._have(Have(ask=2, digest=DIGEST, nbytes=len(DATA)))[0].offset == 300
+    rest = Chunk(ask=3, digest=DIGEST, offset=300, nbytes=len(DATA))
+    assert server._chunk(rest, DATA[300:])[0].kind == "durable"
+    assert server.read(DIGEST) == DATA
+    server.stop()
+
+
+@system
+def test_answers_that_come_twice_do_no_harm(server, client, monkeypatch):
+    put = server._put
+    monkeypatch.setattr(server, "_put", lambda frames: (put(frames), put(frames))[0])
+    array = np.random.default_rng(1).random(3 * CHUNK_BYTES // 8 + 5)
+    assert np.array_equal(client.get(client.put("x", array)), array)
+
+
 @system
 def test_limits_of_size_and_of_free_disk_are_told(tmp_path):
     server = DepotServer(tmp_path / "a", max_array_bytes=100)

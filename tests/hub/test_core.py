@@ -79,6 +79,12 @@ def test_the_same_incarnation_on_a_new_connection_is_the_same_agent():
     assert not isinstance(hub.route(b"c-planner", b"conductor", 1.0), Route)
 
 
+def test_a_new_life_on_the_same_connection_is_not_told_to_end_itself():
+    hub = hub_with("planner")
+    sends = hub.receive(b"c-planner", hello("planner", "planner-2"), 1.0)
+    assert told(sends) == [(b"c-planner", "welcome")]
+
+
 def test_hello_twice_is_harmless():
     hub = hub_with("planner")
     assert told(hub.receive(b"c-planner", hello("planner", "planner-1"), 0.1)) == [

@@ -8,7 +8,7 @@ import pytest
 from twinloop.errors import ArgumentError
 from twinloop.log import arrays, durable
 from twinloop.log.arrays import ArrayStore, ArrayUnavailable
-from twinloop.wire.arrays import as_bytes
+from twinloop.wire.arrays import as_bytes, describe
 
 TRACE = np.arange(6.0).reshape(2, 3)
 
@@ -67,6 +67,8 @@ def failing(*_):
 
 def test_when_the_sync_fails_there_is_no_array(tmp_path, monkeypatch):
     store = ArrayStore(tmp_path)
+    # the folder is there, so that the first sync is that of the file
+    store.make_room(describe("trace", TRACE).digest)
     with monkeypatch.context() as patch:
         patch.setattr(durable, "sync_file", failing)
         with pytest.raises(OSError, match="no space"):

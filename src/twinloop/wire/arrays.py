@@ -20,7 +20,7 @@ DTYPES = frozenset(
     {"|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"}
     | {"<c8", "<c16"}
 )
-_MAX_SIDE = 2**40
+_MAX_BYTES = 2**48
 
 
 def as_bytes(array: NDArray[Any]) -> memoryview:
@@ -67,9 +67,11 @@ def check_bytes(ref: ArrayRef, n_bytes: int) -> None:
     """
     if ref.dtype not in DTYPES:
         raise FrameError(ref.name, "dtype", ref.dtype, "one of " + " ".join(sorted(DTYPES)))
-    if any(side > _MAX_SIDE for side in ref.shape):
-        raise FrameError(ref.name, "shape", ref.shape, f"sides up to {_MAX_SIDE}")
-    needed = math.prod(ref.shape) * np.dtype(ref.dtype).itemsize
+    itemsize = np.dtype(ref.dtype).itemsize
+    # an empty array with huge other sides needs no byte, and numpy still cannot make it
+    if math.prod(max(1, side) for side in ref.shape) * itemsize > _MAX_BYTES:
+        raise FrameError(ref.name, "shape", ref.shape, f"at most {_MAX_BYTES} bytes")
+    needed = math.prod(ref.shape) * itemsize
     if needed != ref.nbytes:
         raise FrameError(ref.name, "shape", f"{ref.shape} of {needed} bytes", f"{ref.nbytes} bytes")
     if n_bytes != ref.nbytes:
