@@ -48,6 +48,11 @@ class MemoryLog:
         """Return True while something appended awaits `commit`."""
         return self._n_durable < len(self._rows)
 
+    @property
+    def durable_seq(self) -> int:
+        """Return the number of the last committed event: what survives a crash."""
+        return self._n_durable
+
     def append(self, entry: Entry) -> int:
         """Add an event and return its number.
 

@@ -1,0 +1,1 @@
+"""Deterministic fault simulation: several agents in one process, on a seeded network and clock."""
