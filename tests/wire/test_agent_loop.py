@@ -186,7 +186,7 @@ def test_an_agent_with_a_log_on_disk_answers_only_what_is_durable(tmp_path):
         n_answers = 0
         while n_answers < 20:
             n_answers += sum(m.message.kind == "task_result" for m in mine.poll(5.0))
-            assert reader.last_seq >= 1 + n_answers
+            assert n_answers == 0 or reader.last_seq >= 1 + n_answers
         mine.send("sim", TaskPartial(task="t", n=99))
         threads[1].join()
     assert [s.entry.kind for s in reader.read()][-1] == "last"
