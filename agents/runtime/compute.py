@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,7 +29,7 @@ from twinloop.wire.envelope import pack
 from twinloop.wire.loop import AgentLoop
 from twinloop.wire.mailbox import Mailbox
 
-__all__ = ["EXIT_BROKEN", "ComputeAgent", "ComputeSpec", "run_in_thread"]
+__all__ = ["EXIT_BROKEN", "ComputeAgent", "ComputeSpec"]
 
 EXIT_BROKEN = 1
 _LOG = logging.getLogger(__name__)
@@ -189,24 +189,6 @@ class _Work:
         """Return the number of the next intermediate result."""
         self._n_partials += 1
         return self._n_partials - 1
-
-
-def run_in_thread(agent: ComputeAgent, on_end: Callable[[Exit], None]) -> threading.Thread:
-    """Run an agent in a thread of its own; `on_end` is told, there, why it ended."""
-
-    def serve() -> None:
-        try:
-            ended = agent.run()
-        except LabError as err:
-            ended = Exit(EXIT_BROKEN, str(err))
-        except Exception as err:  # noqa: BLE001 (the boundary of the agent)
-            _LOG.exception("%s ends", agent.spec.name)
-            ended = Exit(EXIT_BROKEN, f"{type(err).__name__}: {err}")
-        on_end(ended)
-
-    thread = threading.Thread(target=serve, name=agent.spec.name, daemon=True)
-    thread.start()
-    return thread
 
 
 def _instantly(target: Target) -> Instant:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from twinloop.agents.runtime.compute import ComputeAgent, ComputeSpec, run_in_thread
+from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.keeper import ChildSpec, Keeper, News, python_module
 from twinloop.agents.runtime.restart import GiveUp, RestartPolicy
+from twinloop.agents.runtime.twin_agent import Agent, make_agent, run_in_thread
 from twinloop.errors import ArgumentError
 from twinloop.wire.effects import Exit
 from twinloop.wire.mailbox_core import EXIT_REFUSED, EXIT_REPLACED
@@ -155,7 +156,7 @@ class InProcessPlacement:
     def __init__(self) -> None:
         self._roster = Roster()
         self._hub: str | None = None
-        self._agents: dict[str, ComputeAgent] = {}
+        self._agents: dict[str, Agent] = {}
         self._policies: dict[str, RestartPolicy] = {}
         self._threads: list[threading.Thread] = []
         self._is_stopping = threading.Event()
@@ -193,7 +194,7 @@ class InProcessPlacement:
             thread.join(_STOP_S)
 
     def _run(self, spec: ComputeSpec, n_starts: int) -> None:
-        agent = ComputeAgent(spec, self._hub or "")
+        agent = make_agent(spec, self._hub or "")
         self._agents[spec.name] = agent
         self._roster.set(spec.name, Placed("running", None, n_starts))
         self._threads = [t for t in self._threads if t.is_alive()]

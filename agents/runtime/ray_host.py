@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 
 import psutil
 
-from twinloop.agents.runtime.compute import ComputeAgent, ComputeSpec, run_in_thread
+from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.placement import Placed
 from twinloop.agents.runtime.restart import GiveUp, RestartPolicy
+from twinloop.agents.runtime.twin_agent import make_agent, run_in_thread
 from twinloop.wire.effects import Exit
 from twinloop.wire.mailbox_core import EXIT_REFUSED, EXIT_REPLACED
 
@@ -53,7 +54,7 @@ class ComputeActor:
     def __init__(self, spec: str, hub: str) -> None:
         self._end: Exit | None = None
         self._has_ended = threading.Event()
-        self._agent = ComputeAgent(ComputeSpec.model_validate_json(spec), hub)
+        self._agent = make_agent(ComputeSpec.model_validate_json(spec), hub)
         run_in_thread(self._agent, self._ended)
 
     def pid(self) -> int:

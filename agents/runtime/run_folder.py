@@ -32,7 +32,15 @@ import psutil
 from twinloop.clocks import utc_now
 from twinloop.errors import ConfigError, ConfigProblem, RunFolderBusy
 
-__all__ = ["FolderLock", "Host", "Owner", "RunFolder", "ThisHost", "installed_versions"]
+__all__ = [
+    "FolderLock",
+    "Host",
+    "Owner",
+    "RunFolder",
+    "ThisHost",
+    "free_endpoint",
+    "installed_versions",
+]
 
 _RAY_PREFIX = "tl-"
 # a boot and a process are told apart by stamps that a clock correction may move a little
@@ -188,7 +196,7 @@ class RunFolder:
             "began": utc_now(),
             "source": source,
             "cwd": str(Path.cwd()),
-            "hub": _free_endpoint(),
+            "hub": free_endpoint(),
         }
         _write_whole(folder.path / "run.json", run)
         return folder
@@ -228,7 +236,7 @@ class RunFolder:
         """
         about = self._about()
         if not _is_free(about["hub"]):
-            about["hub"] = _free_endpoint()
+            about["hub"] = free_endpoint()
             _write_whole(self.path / "run.json", about)
         return str(about["hub"])
 
@@ -280,6 +288,13 @@ class RunFolder:
         _write_whole(self.path / "pids.json", dict(pids))
 
 
+def free_endpoint() -> str:
+    """Return a loopback endpoint that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
 def installed_versions() -> dict[str, Any]:
     """Return Python, platform and every installed package with its version."""
     packages = {d.metadata["Name"]: d.version for d in distributions()}
@@ -289,12 +304,6 @@ def installed_versions() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
     }
-
-
-def _free_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _is_free(endpoint: str) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "Supervisor",
     "resume_campaign",
     "run_campaign",
+    "stopped_by_signals",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def _supervise(folder: RunFolder, view: bool) -> int:
         crew = crew_of(load_campaign(folder.config_file), folder, hub)
         supervisor = Supervisor(folder, crew, _tell)
         _tell(f"run folder {folder.path}")
-        with _stopped_by_signals(supervisor), _live_view(hub, view):
+        with stopped_by_signals(supervisor), _live_view(hub, view):
             code = supervisor.run()
         folder.hub_file.unlink(missing_ok=True)
     finally:
@@ -203,7 +204,7 @@ def _report(folder: RunFolder) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
+def stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
     """Have Ctrl-C and its kin end the run in good order."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -10,8 +10,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from twinloop.agents.runtime.compute import EXIT_BROKEN, ComputeAgent, ComputeSpec
+from twinloop.agents.runtime.compute import EXIT_BROKEN, ComputeSpec
 from twinloop.agents.runtime.processes import end_with_stdin
+from twinloop.agents.runtime.twin_agent import make_agent
 from twinloop.errors import LabError
 
 __all__ = ["main"]
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     spec = ComputeSpec.model_validate_json(options.spec)
-    agent = ComputeAgent(spec, options.hub)
+    agent = make_agent(spec, options.hub)
     end_with_stdin(agent.stop, _GRACE_S)
     try:
         ended = agent.run()

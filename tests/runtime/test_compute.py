@@ -13,9 +13,18 @@ from twinloop.agents.hub.process import Hub
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle
 from twinloop.agents.runtime.placement import InProcessPlacement, SubprocessPlacement
+from twinloop.agents.runtime.twin_agent import make_agent
 from twinloop.errors import ArgumentError
 from twinloop.ids import new_incarnation
-from twinloop.messages import CancelTask, Presence, Task, TaskPartial, TaskResult
+from twinloop.messages import (
+    CancelTask,
+    LeaseGranted,
+    LeaseRequest,
+    Presence,
+    Task,
+    TaskPartial,
+    TaskResult,
+)
 from twinloop.planners.known import Known, Proposal
 from twinloop.planners.registry import resolve
 from twinloop.wire.arrays import describe
@@ -189,6 +198,30 @@ def test_a_newer_incarnation_ends_the_older_which_does_not_come_back(
     assert threads.running()["w"].state == "ended"
     assert other.running()["w"].state == "running"
     other.stop()
+
+
+def test_twins_are_served_by_an_adapter_in_the_actor_with_the_laboratorys_clock(
+    desk: Desk, threads: InProcessPlacement
+) -> None:
+    twins = {
+        name: {"kind": "instrument", "class": f"{name}_twin", "clock_factor": 1000.0}
+        for name in ("mbe", "rheed")
+    }
+    threads.place(ComputeSpec(name="twins", targets=twins))
+    desk.wait_for("twins")
+    assert desk.here("twins").role == "adapter"
+    request = LeaseRequest(instrument="mbe", campaign="c", depot="tcp://127.0.0.1:1", ttl_s=5.0)
+    desk.mailbox.send("twins", request)
+    while not (found := [x for x in desk.letters if isinstance(x.message, LeaseGranted)]):
+        desk.letters += desk.mailbox.poll(0.1)
+    granted = found[0].message
+    assert (granted.is_twin, granted.clock_factor) == (True, 1000.0)
+
+
+def test_an_agent_hosts_either_twins_or_computations(desk: Desk) -> None:
+    twin = {"kind": "instrument", "class": "mbe_twin"}
+    with pytest.raises(ArgumentError, match="the same for all"):
+        make_agent(ComputeSpec(name="w", targets={"mbe": twin} | NOOP), desk.endpoint)
 
 
 def test_a_killed_worker_process_is_back_and_answers(desk: Desk, tmp_path: Path) -> None:
