@@ -19,6 +19,12 @@ def test_a_known_frequency_is_found_within_two_percent(frequency, damping):
     assert fit.frequency == pytest.approx(frequency, rel=0.02)
 
 
+@pytest.mark.parametrize("frequency", [1.0525, 1.055, 1.0575])
+def test_a_frequency_between_the_trial_ones_is_refined(frequency):
+    fit = fit_oscillation(*trace(frequency, 0.1, noise=0.001))
+    assert fit.frequency == pytest.approx(frequency, rel=0.001)
+
+
 def test_a_shift_of_phase_does_not_shift_the_frequency():
     fit = fit_oscillation(*trace(1.05, 0.2, phase=0.5))
     assert fit.frequency == pytest.approx(1.05, rel=0.02)

@@ -77,6 +77,8 @@ def test_a_record_that_starts_after_the_growth_gets_all_of_it():
 
         traces.append(bench.run(trial()))
         bench.close()
+        shown = np.concatenate([arrays["time_s"] for _, arrays in bench.stream])
+        np.testing.assert_array_equal(shown, traces[-1].time_s)
     np.testing.assert_array_equal(traces[0].time_s, traces[1].time_s)
     np.testing.assert_array_equal(traces[0].intensity, traces[1].intensity)
 
