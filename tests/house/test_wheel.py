@@ -20,6 +20,8 @@ CONTROL_PC = (
     "twinloop.instruments.interface",
     "twinloop.instruments.mbe",
     "twinloop.instruments.rheed",
+    "twinloop.instruments.server",
+    "twinloop.instruments.watchdog",
     "twinloop.instruments.testing",
     "twinloop.wire.mailbox",
     "twinloop.log.sqlite",
@@ -127,3 +129,28 @@ def test_a_control_pc_imports_what_it_needs_in_a_bare_environment(bare, module):
 @pytest.mark.parametrize("words", [(), ("instrument", "serve"), ("config", "check")])
 def test_the_command_line_helps_in_a_bare_environment(bare, words):
     assert "Usage" in run(bare / "bin" / "twinloop", *words, "--help")
+
+
+LAB = """\
+lab: bench
+instruments:
+  furnace: {served: pc, class: "twinloop.instruments.testing:Furnace", settings: {folder: line}}
+adapters:
+  pc: {start: none}
+"""
+SERVE = """
+python -m twinloop.agents.hub.process --endpoint tcp://127.0.0.1:0 --announce hub.txt &
+hub=$!
+until [ -s hub.txt ]; do kill -0 $hub; sleep 0.1; done
+twinloop instrument serve lab.yaml pc --hub "$(cat hub.txt)" --folder ledger &
+adapter=$!
+until [ -s ledger/ready.txt ]; do kill -0 $adapter; sleep 0.1; done
+twinloop instrument list --hub "$(cat hub.txt)"
+kill $adapter; wait $adapter; kill $hub
+"""
+
+
+def test_an_instrument_is_served_from_a_bare_environment(bare, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{bare / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "lab.yaml").write_text(LAB, encoding="utf-8")
+    assert "served by pc" in run("bash", "-eu", "-c", SERVE, cwd=tmp_path)
