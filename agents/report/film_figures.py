@@ -70,10 +70,13 @@ def _trace(axes: "Axes", name: str, trace: Trace, period: Period | None, colour:
         textcoords=axes.get_xaxis_transform(),
         arrowprops={"arrowstyle": "<->", "color": ACCENT, "shrinkA": 0, "shrinkB": 0},
     )
+    words = f"one period {with_sd(period.period_s, period.sd_s)} s"
+    if period.n_maxima == 0:
+        words += " (no maximum stands out of the noise: from the gauge)"
     # beside a short arrow, above a long one
     is_short = period.period_s < 0.3 * (end - begin)
     axes.annotate(
-        f"one period {with_sd(period.period_s, period.sd_s)} s",
+        words,
         (period.period_s if is_short else period.period_s / 2, 0.9),
         xytext=(6, 0) if is_short else (0, 8),
         textcoords="offset points",

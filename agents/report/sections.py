@@ -104,7 +104,7 @@ def _trace_caption(traces: dict[str, tuple[Trace, Period | None]]) -> str:
         words += "; time 0 is the opening of the shutter"
     periods = [period for _, period in traces.values() if period is not None]
     if periods:
-        words += f"; thin lines at whole periods, from the analyst's {periods[-1].source}"
+        words += f"; thin lines at whole periods, from {periods[-1].source}"
     elif traces:
         words += "; no analyst gave a period"
     return words + "."
@@ -274,9 +274,9 @@ def reproduce(history: History, evidence: Evidence) -> str:
         ("versions", text(", ".join(f"{k} {v}" for k, v in versions.items()) or "not said")),
     ]
     commands = (
-        f"twinloop run {source or 'config.json'}      # the same campaign anew, from its seed\n"
-        "twinloop explain TRIAL    # what a point was chosen from\n"
-        "python -m twinloop.agents.report RUN_FOLDER    # this page from the journal\n"
+        f"twinloop run {source or 'config.json'}    # the same campaign anew, from its seed\n"
+        "twinloop explain FOLDER TRIAL    # what a point was chosen from\n"
+        "twinloop report FOLDER    # this page, from the journal\n"
     )
     config = json.dumps(
         history.config or evidence.json("config.json"), indent=2, ensure_ascii=False

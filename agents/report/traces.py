@@ -4,7 +4,7 @@ A result with one-dimensional arrays of one length, one of which is a time, is a
 two-dimensional array is a picture. So any protocol's RHEED, photoluminescence or camera shows up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from twinloop.agents.campaign.events import Computed, Settled
 from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.history import TrialHistory
+from twinloop.agents.report.words import unit_of_name
 from twinloop.messages import ArrayRef
 
 __all__ = ["Period", "Trace", "period_of", "picture_of", "trace_of"]
@@ -50,12 +51,14 @@ class Period:
     Args:
         period_s: the period [s].
         sd_s: its standard deviation, 0 for unknown [s].
-        source: field it was taken from.
+        source: quantity it was taken from.
+        n_maxima: maxima that stand out of the noise, where the analyst counted them.
     """
 
     period_s: float
     sd_s: float
     source: str
+    n_maxima: float | None = None
 
 
 def trace_of(trial: TrialHistory, evidence: Evidence) -> Trace | None:
@@ -94,26 +97,34 @@ def picture_of(trial: TrialHistory, evidence: Evidence) -> tuple[str, Floats] | 
 def period_of(trial: TrialHistory) -> Period | None:
     """Return the oscillation period from the analysts' results, directly or from a rate.
 
-    An oscillation is one monolayer, so a rate of r ML/s is a period of 1/r.
+    An oscillation is one monolayer, so a rate of r ML/s is a period of 1/r. What an instrument said
+    itself (its gauge) is no analysis, nor is the outcome of the protocol, which may repeat it.
     """
-    figures = dict(_figures(trial))
-    for name, value in figures.items():
-        if name.endswith("period_s") and value > 0:
-            sd = figures.get(f"{name}_sd", figures.get(name.replace("_s", "_sd_s"), 0.0))
-            return Period(value, sd, name)
-    for name, value in figures.items():
-        if name.endswith("rate_ML_per_s") and value > 0:
-            return Period(1.0 / value, figures.get(f"{name}_sd", 0.0) / value**2, name)
+    for event in trial.computed:
+        figures = dict(_numbers(event.name.rpartition(".")[2], event.result))
+        named = [(n, v) for n, v in figures.items() if event.state == "done" and v > 0]
+        n_maxima = figures.get("maxima")
+        for name, value in named:
+            if name.endswith("period_s"):
+                sd_s = _sd(figures, name) or value * _relative_rate_sd(figures)
+                return Period(value, sd_s, f"{event.name}.{name}", n_maxima)
+        for name, value in named:
+            if name.endswith("rate_ML_per_s"):
+                sd_s = _sd(figures, name) / value**2
+                return Period(1.0 / value, sd_s, event.name, n_maxima)
     return None
 
 
-def _figures(trial: TrialHistory) -> Iterator[tuple[str, float]]:
-    """Yield the numbers that analysts gave for a trial; an instrument's own results are no analysis."""
-    for event in trial.computed:
-        if event.state == "done":
-            yield from _numbers(event.name.rpartition(".")[2], event.result)
-    if trial.ended is not None:
-        yield from _numbers("", trial.ended.outcome)
+def _sd(figures: Mapping[str, float], name: str) -> float:
+    """Return the standard deviation beside a figure: `rate_sd_ML_per_s` or `rate_ML_per_s_sd`."""
+    bare = unit_of_name(name)[0]
+    infix = f"{bare}_sd{name.removeprefix(bare)}"
+    return figures.get(infix, figures.get(f"{name}_sd", 0.0))
+
+
+def _relative_rate_sd(figures: Mapping[str, float]) -> float:
+    rate = figures.get("rate_ML_per_s", 0.0)
+    return _sd(figures, "rate_ML_per_s") / rate if rate > 0 else 0.0
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:

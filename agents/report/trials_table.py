@@ -6,7 +6,16 @@ from twinloop.agents.report.film_figures import sparkline
 from twinloop.agents.report.history import History, TrialHistory
 from twinloop.agents.report.markup import note, pill, table, text
 from twinloop.agents.report.traces import trace_of
-from twinloop.agents.report.words import NONE, aligned, label, number, plural, title, with_sd
+from twinloop.agents.report.words import (
+    NONE,
+    aligned,
+    label,
+    number,
+    plural,
+    title,
+    unit_of_name,
+    with_sd,
+)
 
 __all__ = ["trials_table"]
 
@@ -122,7 +131,9 @@ def _why(trial: TrialHistory) -> str:
 
 def _outcome(trial: TrialHistory, name: str) -> str:
     outcome = trial.ended.outcome if trial.ended is not None else {}
-    value, sd = outcome.get(name), outcome.get(f"{name}_sd")
+    bare = unit_of_name(name)[0]
+    infix = f"{bare}_sd{name.removeprefix(bare)}"
+    value, sd = outcome.get(name), outcome.get(infix, outcome.get(f"{name}_sd"))
     if not isinstance(value, int | float):
         return NONE
     return with_sd(float(value), float(sd) if isinstance(sd, int | float) else None)

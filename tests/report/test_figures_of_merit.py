@@ -113,16 +113,25 @@ def test_a_period_comes_from_the_analyst_or_from_the_rate_it_gave(run):
     history = read(run)
     period = period_of(history.trials["t0000"])
     assert period.period_s == pytest.approx(5.0)
-    assert period.source == "rate_ML_per_s"
+    assert period.source == "analyst.rate_ML_per_s"
 
 
-def test_a_period_named_as_such_comes_first_and_brings_its_deviation(run):
+@pytest.mark.parametrize(
+    ("result", "sd_s"),
+    [
+        ({"period_s": 4.0, "period_sd_s": 0.1, "rate_ML_per_s": 0.25}, 0.1),
+        ({"period_s": 4.0, "period_s_sd": 0.1}, 0.1),
+        ({"period_s": 4.0, "rate_ML_per_s": 0.25, "rate_sd_ML_per_s": 0.025}, 0.4),
+        ({"period_s": 4.0}, 0.0),
+    ],
+)
+def test_a_period_named_as_such_comes_first_and_brings_its_deviation(run, result, sd_s):
     run.begin()
     trial = run.start(run.propose(POINT))
-    result = {"period_s": 4.8, "period_s_sd": 0.1, "rate_ML_per_s": 0.5}
-    run.compute(trial, "0", "analyst.oscillations", result)
+    run.compute(trial, "0", "analyst.oscillation", {**result, "maxima": 3})
     period = period_of(read(run).trials[trial])
-    assert (period.period_s, period.sd_s, period.source) == (4.8, 0.1, "period_s")
+    assert (period.period_s, period.sd_s) == (4.0, pytest.approx(sd_s))
+    assert (period.source, period.n_maxima) == ("analyst.oscillation.period_s", 3)
 
 
 def test_the_gauge_of_an_instrument_is_no_analysis(run):
