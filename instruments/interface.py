@@ -426,7 +426,6 @@ class Instrument(BaseModel):
 
     Set by the adapter before `connect`:
         clock: the laboratory clock; wait with `await self.clock.sleep(...)`.
-        emit: puts numbers and arrays on a stream ("intensity"), for live views.
         command: the command being executed (in an action).
     """
 
@@ -451,7 +450,6 @@ class Instrument(BaseModel):
 
     clock: ClassVar[LabClock]
     command: ClassVar[Command]
-    emit: ClassVar[Emit]
 
     def attach(self, clock: LabClock, emit: Emit = _emit_nothing) -> None:
         """Give the instrument its laboratory clock and its stream; the adapter calls this.
@@ -461,7 +459,12 @@ class Instrument(BaseModel):
             emit: takes (stream name, numbers, arrays); bounded, may drop and count.
         """
         object.__setattr__(self, "clock", clock)
-        object.__setattr__(self, "emit", emit)
+        object.__setattr__(self, "sink", emit)
+
+    def emit(self, stream: str, numbers: Mapping[str, float], arrays: Mapping[str, Array]) -> None:
+        """Put numbers and arrays on a stream, for live views; bounded, loss is counted."""
+        sink: Emit = vars(self).get("sink", _emit_nothing)
+        sink(stream, numbers, arrays)
 
     def begin(self, command: Command) -> None:
         """Tell the instrument which command its next action executes; the adapter calls this."""

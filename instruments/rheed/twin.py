@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from twinloop.instruments.interface import Command, Emit, NotTouched, Verdict, readout
+from twinloop.instruments.interface import Command, NotTouched, Verdict, readout
 from twinloop.instruments.rheed.interface import RHEED, Exposure_s, Specular, Trace, Wait_s
 from twinloop.instruments.standin.interface import Progress, operation_of, verdict
 from twinloop.instruments.standin.twin import StandinTwin
@@ -92,9 +92,7 @@ class RHEEDTwin(StandinTwin, RHEED):
             "intensity": float(arrays["intensity"][-1]),
             "first": float(seen),
         }
-        # On the class `emit` is a plain callable, which a type checker takes for a method.
-        emit: Emit = vars(self)["emit"]
-        emit("intensity", numbers, dict(arrays))
+        self.emit("intensity", numbers, dict(arrays))
         return seen + int(times_s.size)
 
 
