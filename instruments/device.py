@@ -74,6 +74,15 @@ class _Job:
     task: "asyncio.Task[None]"
     instrument: str
     may_cancel: bool = True
+    has_begun: bool = False
+    is_unwanted: bool = False
+
+    def cancel(self) -> None:
+        """Cancel at the next await; a task that has not begun would vanish without a word."""
+        if not self.has_begun:
+            self.is_unwanted = True
+        elif self.may_cancel:
+            self.task.cancel()
 
 
 class DeviceThread:
@@ -190,8 +199,8 @@ class DeviceThread:
                 self._jobs[command.key] = _Job(task, command.instrument)
             case CancelAction(key=key):
                 job = self._jobs.get(key)
-                if job is not None and job.may_cancel:
-                    job.task.cancel()
+                if job is not None:
+                    job.cancel()
             case Reconcile(command=command):
                 self._keep(self._reconcile(command))
             case RunSafeState():
@@ -208,6 +217,7 @@ class DeviceThread:
 
     async def _execute(self, command: Command) -> None:
         job = self._jobs[command.key]
+        job.has_begun = True
         try:
             event = await self._outcome(command, job)
         finally:
@@ -218,6 +228,8 @@ class DeviceThread:
         key, instrument = command.key, self._instruments[command.instrument]
         method = type(instrument).actions()[command.action]
         where = f"{command.instrument}.{command.action}"
+        if job.is_unwanted:
+            return Raised(key, is_touched=False, reason="cancelled before it began")
         try:
             arguments = method.spec.check(command.arguments, where)
             await self._check_interlocks(command.instrument, instrument, method)
@@ -344,8 +356,7 @@ class DeviceThread:
 
     async def _secure_all(self) -> bool:
         for job in self._jobs.values():
-            if job.may_cancel:
-                job.task.cancel()
+            job.cancel()
         await asyncio.sleep(_CUT_AT_ONCE_S)
         errors = {name: self._safe_state(one) for name, one in self._instruments.items()}
         for name, error in errors.items():

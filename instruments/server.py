@@ -42,7 +42,7 @@ __all__ = ["AdapterSpec", "InstrumentSpec", "main", "serve"]
 _LOG = logging.getLogger(__name__)
 READY = "ready.txt"
 _SPEC = "adapter-spec.json"
-_PREDECESSOR_S = 10.0
+_PREDECESSOR_S = 5.0
 
 
 def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
