@@ -32,7 +32,7 @@ __all__ = [
 
 # colours that no figure uses otherwise; `--name` of the page's style sheet takes their place
 INK, MUTED, GRID, PAPER, ACCENT, BAD = (f"#0102{n:02x}" for n in range(1, 7))
-SERIES = tuple(f"#0103{n:02x}" for n in range(1, 9))
+SERIES = tuple(f"#0103{n:02x}" for n in range(1, 13))
 Look = dict[str, Any]
 _VARIABLES = {
     INK: "ink",

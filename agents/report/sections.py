@@ -179,7 +179,7 @@ def bill(history: History, _: Evidence) -> str:
         + _bill(lab, "instrument", "action", "laboratory time")
         + note(
             f"{number(total_s / 3600, 3)} h in all, summed over instruments (two that work side by "
-            f"side count twice), {duration(total_s / n)} for each observation."
+            f"side count twice), {duration(total_s / n)} for each observation.{_overhead(history)}"
         )
         + "<h3>Computing</h3>"
         + _bill(compute, "who", "what", "CPU time")
@@ -187,6 +187,16 @@ def bill(history: History, _: Evidence) -> str:
             f"{number(cpu_s, 3)} CPU seconds in all, as the workers measured them. What the "
             "stand-in machine computes is not counted: it plays the laboratory."
         )
+    )
+
+
+def _overhead(history: History) -> str:
+    factor = max((lease.clock_factor for lease in history.leases), default=1.0)
+    if factor <= 1:
+        return ""
+    return (
+        f" With this clock a real second that computers take counts as {number(factor)} laboratory "
+        "seconds, here and against the budget."
     )
 
 

@@ -74,12 +74,15 @@ def _marks(
 
 
 def _ranges(axes: "Axes", across: Knob | None, up: Knob | None) -> None:
+    from matplotlib.ticker import LogLocator
+
     for knob, is_x in ((across, True), (up, False)):
         if knob is None:
             continue
         if knob.is_log:
             (axes.set_xscale if is_x else axes.set_yscale)("log")
             axis = axes.xaxis if is_x else axes.yaxis
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(lambda value, _: number(value, 3))
             axis.set_minor_formatter("")
         if knob.low is not None and knob.high is not None and knob.high > knob.low:

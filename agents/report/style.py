@@ -8,6 +8,7 @@ STYLE = """
   --accent: #c2410c; --bad: #b42318; --good: #1a7f4b;
   --s0: #2f6db3; --s1: #b8860b; --s2: #2e8b57; --s3: #b5476b;
   --s4: #3a9ab3; --s5: #7a4fb0; --s6: #8a6d4b; --s7: #5f6b7a;
+  --s8: #1f5f5b; --s9: #93a32a; --s10: #8c2f39; --s11: #c58bd6;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
@@ -15,6 +16,7 @@ STYLE = """
     --accent: #fb923c; --bad: #f97066; --good: #4ccb8a;
     --s0: #6aa5e8; --s1: #d9a92e; --s2: #55b883; --s3: #dd7a9b;
     --s4: #62bfd6; --s5: #a98be0; --s6: #bd9d77; --s7: #8b98a9;
+    --s8: #4fa39d; --s9: #c3d45a; --s10: #c9606b; --s11: #e0b8ee;
   }
 }
 * { box-sizing: border-box; }

@@ -169,7 +169,7 @@ def _legend(page: Drawing, colours: dict[str, str], *, has_restarts: bool) -> No
 
 
 def _colours(found: Sequence[Lane]) -> dict[str, str]:
-    """Give each action a colour of its own; past eight they repeat."""
+    """Give each action a colour of its own; past twelve they repeat."""
     actions = dict.fromkeys(bar.what for lane in found for bar in lane.bars)
     free = iter(range(len(actions)))
     return {what: INK if what == PLANNING else SERIES[next(free) % len(SERIES)] for what in actions}

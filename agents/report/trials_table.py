@@ -1,5 +1,7 @@
 """Every experiment on one line: conditions, outcome, what was expected, and why it was chosen."""
 
+from collections.abc import Iterable
+
 from twinloop.agents.report.choice import Choice, choice_of, predicted, reasons, surprise
 from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.film_figures import sparkline
@@ -20,7 +22,7 @@ from twinloop.agents.report.words import (
 __all__ = ["trials_table"]
 
 _TRACES_UP_TO = 200
-_MOST_FIELDS = 4
+_MOST_FIELDS = 2
 _LONGEST = 160
 _WORDS = {
     Choice.OPENING: ("opening", "muted"),
@@ -38,12 +40,13 @@ def trials_table(history: History, evidence: Evidence) -> str:
     traces = _traces(trials, evidence)
     fields = _fields(history)
     objective = history.aim.objective or "objective"
-    heads = ["trial", *map(label, history.knobs), label(objective), "expected", "off by", "chosen"]
-    heads += [label(name) for name in fields] + (["trace"] if traces else [])
+    heads = ["trial", "trace", *map(label, history.knobs), label(objective), "expected", "off by"]
+    heads += ["chosen", *map(label, fields)]
     rows = []
     for trial in trials:
         cells = [
             f"<b>{text(trial.id)}</b>",
+            traces.get(trial.id, NONE),
             *(text(aligned(trial.point.get(knob))) for knob in history.knobs),
             _measured(history, trial),
             _expected(history, trial),
@@ -51,12 +54,10 @@ def trials_table(history: History, evidence: Evidence) -> str:
             _why(trial),
             *(text(_outcome(trial, name)) for name in fields),
         ]
-        if traces:
-            cells.append(traces.get(trial.id, ""))
         kind = "best" if trial is history.best else "" if trial.y is not None else "off"
         rows.append((kind, cells))
     n = len(history.knobs)
-    numbers = [*range(1, n + 4), *range(n + 5, n + 5 + len(fields))]
+    numbers = [*range(2, n + 5), *range(n + 6, n + 6 + len(fields))]
     return table(heads, rows, numbers) + _legend(history)
 
 
@@ -70,7 +71,7 @@ def _traces(trials: list[TrialHistory], evidence: Evidence) -> dict[str, str]:
 
 
 def _fields(history: History) -> list[str]:
-    """Return the other fields of the outcome worth a column: bounded ones first, deviations not."""
+    """Return the fields of the outcome worth a column beside the objective."""
     numbers = dict.fromkeys(
         name
         for trial in history.ended
@@ -78,11 +79,18 @@ def _fields(history: History) -> list[str]:
         for name, value in trial.ended.outcome.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     )
-    others = [
-        name for name in numbers if name != history.aim.objective and not name.endswith("_sd")
-    ]
-    others.sort(key=lambda name: name not in history.aim.bounds)
+    known = {history.aim.objective, *history.knobs}
+    others = [n for n in numbers if n not in known and not unit_of_name(n)[0].endswith("_sd")]
+    # bounded ones first, then those whose deviation is known
+    others.sort(key=lambda n: (n not in history.aim.bounds, _sd_name(n, numbers) is None))
     return others[:_MOST_FIELDS]
+
+
+def _sd_name(name: str, fields: Iterable[str]) -> str | None:
+    """Return the field that holds the standard deviation of another, None without one."""
+    bare = unit_of_name(name)[0]
+    candidates = (f"{bare}_sd{name.removeprefix(bare)}", f"{name}_sd")
+    return next((c for c in candidates if c in fields), None)
 
 
 def _measured(history: History, trial: TrialHistory) -> str:
@@ -124,16 +132,15 @@ def _why(trial: TrialHistory) -> str:
         f"{title(name)} {number(value, 3) if isinstance(value, int | float) else value[:_LONGEST]}"
         for name, value in reasons(trial.proposed)
     ]
-    if trial.proposed is not None and trial.proposed.pending:
-        parts.append(f"{len(trial.proposed.pending)} pending")
-    return pill(*_WORDS[choice]) + f"<small>{text('; '.join(parts))}</small>"
+    small = f"<small>{text('; '.join(parts))}</small>" if parts else ""
+    n_pending = len(trial.proposed.pending) if trial.proposed is not None else 0
+    hover = f"{plural(n_pending, 'other proposal')} without result then"
+    return f'<span title="{hover}">{pill(*_WORDS[choice])}</span>{small}'
 
 
 def _outcome(trial: TrialHistory, name: str) -> str:
     outcome = trial.ended.outcome if trial.ended is not None else {}
-    bare = unit_of_name(name)[0]
-    infix = f"{bare}_sd{name.removeprefix(bare)}"
-    value, sd = outcome.get(name), outcome.get(infix, outcome.get(f"{name}_sd"))
+    value, sd = outcome.get(name), outcome.get(_sd_name(name, outcome) or "")
     if not isinstance(value, int | float):
         return NONE
     return with_sd(float(value), float(sd) if isinstance(sd, int | float) else None)
