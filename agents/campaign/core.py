@@ -43,6 +43,7 @@ class Plan:
         experiments: how many trials at most.
         lab_s: how much laboratory time at most [s].
         parallel: trials under way at the same time.
+        tail: trials beyond them that have given all instruments back and are only computed.
         ahead: proposals kept ready behind them.
         stop_on_unknown: finish instead of asking a person.
     """
@@ -52,6 +53,7 @@ class Plan:
     experiments: int = 1
     lab_s: float = float("inf")
     parallel: int = 1
+    tail: int = 4
     ahead: int = 1
     stop_on_unknown: bool = False
 
@@ -153,15 +155,27 @@ def decide(
         return (*decisions, Finish("an outcome is unknown, and the campaign is told to stop then"))
     if state.paused is not None:
         return tuple(decisions)
-    under_way = sum(1 for t in state.trials.values() if not t.is_held)
-    if state.ready and under_way < plan.parallel:
+    has_room = _has_room(state, plan)
+    if state.ready and has_room:
         decisions.append(StartTrial(state.ready[0]))
-    wanted = max(plan.ahead, 1 if under_way < plan.parallel else 0)
+    wanted = max(plan.ahead, 1 if has_room else 0)
     if len(state.ready) < wanted and _may_propose(state, plan):
         decisions.append(Propose(len(state.proposed)))
     if not state.trials and not state.ready and not _may_propose(state, plan):
         decisions.append(Finish(_spent(state, plan)))
     return tuple(decisions)
+
+
+def _has_room(state: CampaignState, plan: Plan) -> bool:
+    """Return True when another trial may start: films that are only judged now are in nobody's way."""
+    active = [t for t in state.trials.values() if not t.is_held]
+    all_given_back = {
+        t.id for t in active if plan.instruments and t.released >= set(plan.instruments)
+    }
+    return (
+        len(active) - len(all_given_back) < plan.parallel
+        and len(active) < plan.parallel + plan.tail
+    )
 
 
 def _spent(state: CampaignState, plan: Plan) -> str:

@@ -274,14 +274,15 @@ def test_an_outcome_from_somebody_else_is_ignored():
 
 
 def test_a_pause_starts_nothing_new_and_a_resume_goes_on():
-    bench = Bench(brief(3))
+    bench = Bench(brief(12))
     bench.say("ann", Control(action="pause", person="ann"))
+    n_started = bench.kinds().count("trial_started")
     bench.worker()
     bench.pass_time(10)
-    paused = fold(bench.log)
+    assert bench.kinds().count("trial_started") == n_started
+    assert bench.core.waiting()[0] == "paused by ann: "
     bench.say("ann", Control(action="resume", person="ann"))
     finish(bench)
-    assert len(paused.ended) < 3
     assert bench.exit.code == 0
 
 
@@ -317,7 +318,7 @@ def test_the_view_names_the_best_and_what_is_waited_for():
 
 
 def test_a_failing_planner_is_replaced_by_the_fallback_and_says_so():
-    bench = Bench(brief(5))
+    bench = Bench(brief(9))
     bench.worker()
     finish(bench)
     whys = [p.why for p in fold(bench.log).proposed]
@@ -332,3 +333,20 @@ def test_parallel_trials_share_one_oven_and_never_mix_their_samples():
     bakes = [c for c in bench.commands if c.action in {"load", "bake"}]
     for load, bake in zip(bakes[::2], bakes[1::2], strict=True):
         assert (load.action, bake.action, load.sample) == ("load", "bake", bake.sample)
+
+
+def test_the_next_trial_starts_while_the_last_one_is_only_judged():
+    bench = Bench(brief(4))  # no worker yet: nothing is judged
+    bench.pass_time(10)
+    assert len([c for c in bench.commands if c.action == "bake"]) == 4
+    assert fold(bench.log).observations == ()
+    bench.worker()
+    finish(bench)
+    assert len(fold(bench.log).observations) == 4
+
+
+def test_films_that_nobody_judges_do_not_pile_up():
+    bench = Bench(brief(20))
+    bench.pass_time(40)
+    plan = bench.brief.plan
+    assert len(fold(bench.log).trials) == plan.parallel + plan.tail

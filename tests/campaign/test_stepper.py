@@ -57,7 +57,7 @@ def test_branches_of_together_are_open_at_the_same_time():
 
 @given(st.integers(0, 5), st.randoms())
 def test_a_replay_of_any_prefix_goes_on_like_the_first_run(n_kept, random):
-    first, records = run(bake_bread, choose=lambda waiting: random.choice(waiting))
+    first, records = run(bake_bread, choose=random.choice)
     again = Stepper(bake_bread, trial())
     for record in records[:n_kept]:
         again.feed(record)
