@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinloop.agents.campaign.stepper import StepRecord, Stepper
+from twinloop.agents.campaign.stepper import Stepper, StepRecord
 from twinloop.agents.campaign.testing import Bread, Dough, Oven, Ruler, bake_bread
 from twinloop.errors import LimitViolation, StepFailed, StepPartial, StepUnknown
 from twinloop.protocols.interface import ForeignAwait, Trial, protocol, together
