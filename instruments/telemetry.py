@@ -8,8 +8,9 @@ from typing import Any, get_type_hints
 
 from twinloop.clocks import LabClock, utc_now
 from twinloop.instruments.adapter_effects import LimitBroken
-from twinloop.instruments.interface import Instrument, ReadoutMethod
+from twinloop.instruments.interface import Instrument
 from twinloop.instruments.outgoing import limit_complaint
+from twinloop.limits import limit_of
 from twinloop.results import encode_result
 
 __all__ = ["Telemetry", "TelemetryFile"]
@@ -57,7 +58,8 @@ class Telemetry:
         file: takes the lines; None to watch the limits only.
         broken: takes a limit that was broken, once until it holds again.
         clock: the laboratory clock.
-        period_s: real time between two looks [s].
+        period_s: real time between two readings of everything [s].
+        watch_s: real time between two readings of what has a limit [s].
     """
 
     def __init__(
@@ -67,39 +69,50 @@ class Telemetry:
         broken: Callable[[LimitBroken], None],
         clock: LabClock,
         period_s: float = 1.0,
+        watch_s: float = 0.2,
     ) -> None:
         self._instruments, self._file, self._broken = instruments, file, broken
-        self._clock, self._period_s = clock, period_s
+        self._clock, self._period_s, self._watch_s = clock, period_s, min(watch_s, period_s)
         self._is_broken: set[tuple[str, str]] = set()
+        self._hints = {
+            (name, readout): get_type_hints(method.function, include_extras=True).get("return")
+            for name, instrument in instruments.items()
+            for readout, method in type(instrument).readouts().items()
+        }
 
     async def run(self) -> None:
         """Look for ever, in the device thread's loop."""
+        n_watches = max(1, round(self._period_s / self._watch_s))
         while True:
             await self.look()
-            await asyncio.sleep(self._period_s)
+            for _ in range(n_watches - 1):
+                await asyncio.sleep(self._watch_s)
+                await self.watch()
+            await asyncio.sleep(self._watch_s)
+
+    async def watch(self) -> None:
+        """Read what has a limit, once."""
+        for (name, readout), hint in self._hints.items():
+            if limit_of(hint) is not None:
+                await self._read(name, readout)
 
     async def look(self) -> None:
-        """Read everything once."""
+        """Read everything once, and write it down."""
         values: dict[str, dict[str, Any]] = {}
-        for name, instrument in self._instruments.items():
-            for readout, method in type(instrument).readouts().items():
-                values.setdefault(name, {})[readout] = await self._read(
-                    name, instrument, readout, method
-                )
+        for name, readout in self._hints:
+            values.setdefault(name, {})[readout] = await self._read(name, readout)
         if self._file is not None:
             self._file.write({"at": utc_now(), "lab_s": self._clock.now_s(), **values})
 
-    async def _read(
-        self, name: str, instrument: Instrument, readout: str, method: ReadoutMethod[Any]
-    ) -> Any:
+    async def _read(self, name: str, readout: str) -> Any:
         try:
-            value = await asyncio.wait_for(getattr(instrument, readout)(), _READ_LIMIT_S)
+            reading = getattr(self._instruments[name], readout)()
+            value = await asyncio.wait_for(reading, _READ_LIMIT_S)
             result, arrays = encode_result(value)
         except Exception as err:  # noqa: BLE001 - actor boundary: the author's readout
             return {"error": f"{type(err).__name__}: {err}"[:200]}
-        hints = get_type_hints(method.function, include_extras=True)
-        complaint = limit_complaint(value, hints.get("return"), f"{name}.{readout}")
         place = (name, readout)
+        complaint = limit_complaint(value, self._hints[place], f"{name}.{readout}")
         if complaint is None:
             self._is_broken.discard(place)
         elif place not in self._is_broken:

@@ -240,6 +240,10 @@ class Furnace(Instrument, kind="furnace"):
             while self.line.state_of(key) == "running":
                 self.emit("temperature", {"temperature_K": hold_K}, {})
                 await self.clock.sleep(self.poll_s)
+                if self.line.has("blocks"):
+                    # a driver that hangs, and holds up the whole event loop
+                    self.line.note("hangs")
+                    threading.Event().wait()
                 if self.line.has("noise"):
                     raise LineFault("noise")
         finally:

@@ -319,6 +319,7 @@ def test_telemetry_reports_a_broken_limit_once_until_it_holds_again(tmp_path: Pa
             await telemetry.look()
 
     asyncio.run(looks())
+    asyncio.run(telemetry.watch())
     assert [b.instrument for b in broken] == ["furnace", "furnace"]
     assert "9999" in broken[0].reason
     assert len((tmp_path / "telemetry.jsonl").read_text().splitlines()) == 7

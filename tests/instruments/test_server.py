@@ -15,13 +15,16 @@ import zmq
 
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.agents.hub.process import Hub
-from twinloop.clocks import RealWireClock
-from twinloop.instruments.adapter_server import serve_in_thread
+from twinloop.clocks import RealWireClock, ScaledLabClock
+from twinloop.instruments.adapter_server import AdapterServer, ThreadAdapter, serve_in_thread
 from twinloop.instruments.ledger import LedgerState
 from twinloop.instruments.server import READY
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
+from twinloop.instruments.spool import MemorySpool
 from twinloop.instruments.testing import Furnace, FurnaceLine, furnace_command
 from twinloop.instruments.watchdog import WATCHDOG_LOCK, FolderLock, read_notes
+from twinloop.log.interface import LogFailed
+from twinloop.log.memory import MemoryLog
 from twinloop.log.sqlite import open_readonly
 from twinloop.messages import (
     Abort,
@@ -478,6 +481,56 @@ def test_an_emergency_stop_needs_no_hub(lab: Lab) -> None:
     assert isinstance(message, InstrumentStatus)
     assert message.state == "tripped"
     lab.until(lambda: lab.line.count("off") >= 1)
+
+
+def test_a_hanging_driver_does_not_stand_before_the_safe_state(lab: Lab) -> None:
+    lab.start()
+    lab.lease()
+    lab.load()
+    lab.line.inject("blocks")
+    command = lab.command("1", "anneal", hold_K=900.0, hold_s=3600.0)
+    lab.ask(command, Accepted)
+    lab.until(lambda: lab.line.count("hangs") == 1)
+    lab.say(EmergencyStop(reason="smoke"))
+    lab.until(lambda: lab.line.count("off") >= 1)
+    assert lab.line.state_of(str(command.key)) == "partial"
+    assert lab.status().state == "tripped"
+
+
+class FullDisk(MemoryLog):
+    """A ledger whose disk is full from some moment on."""
+
+    is_full = False
+
+    def commit(self) -> None:
+        if self.is_full:
+            raise LogFailed("ledger", "commit", "no space left")
+        super().commit()
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_adapter_in_the_safe_state(lab: Lab) -> None:
+    log = FullDisk("ledger-1")
+    server = AdapterServer(
+        {"furnace": Furnace(folder=str(lab.folder / "furnace"))},
+        agent="chamber",
+        hub=lab.hub.endpoint,
+        log=log,
+        spool=MemorySpool(),
+        clock=ScaledLabClock(),
+    )
+    adapter = ThreadAdapter(server)
+    lab.lease()
+    lab.load()
+    log.is_full = True
+    command = lab.command("1", "anneal", hold_K=900.0, hold_s=3600.0)
+    end_s = CLOCK.now_s() + LIMIT_S
+    while adapter.ended is None and CLOCK.now_s() < end_s:
+        lab.say(command)
+        lab.mailbox.poll(0.05)
+    assert adapter.ended is not None
+    assert adapter.ended.code == 5
+    assert lab.line.count("run", str(command.key)) == 0
+    assert lab.line.count("off") == 1
 
 
 def test_a_second_adapter_on_the_same_folder_does_not_start(lab: Lab) -> None:
