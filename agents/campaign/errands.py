@@ -170,6 +170,7 @@ class Errands:
         state = rest.pop("state", "done")
         self._book.record(
             Computed(
+                at_s=self._book.at_s,
                 trial=trial,
                 path=request.path,
                 name=request.step.name,

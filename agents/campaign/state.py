@@ -132,68 +132,69 @@ def apply(state: CampaignState, event: Event) -> CampaignState:
     Raises:
         ImpossibleEvent: it cannot follow.
     """
-    state = replace(state, seq=state.seq + 1, at_s=max(state.at_s, event.at_s))
+    at_s = max(state.at_s, event.at_s)
+    return replace(state, seq=state.seq + 1, at_s=at_s, **_changes(state, event))
+
+
+def _changes(state: CampaignState, event: Event) -> dict[str, Any]:
+    """Return the fields of the state that an event changes."""
     match event:
-        case CampaignStarted():
-            return replace(state, started=event)
-        case ConductorStarted():
-            return replace(state, life=event.life)
+        case Computed():
+            return {"trials": _on_trial(state, event.trial, event, _computed)}
+        case Commanded():
+            return {"trials": _on_trial(state, event.key.trial, event, _commanded)}
+        case Settled():
+            lasted_s = (event.ended_lab_s or 0.0) - (event.started_lab_s or 0.0)
+            trials = _on_trial(state, event.key.trial, event, _settled)
+            return {"lab_s": state.lab_s + max(0.0, lasted_s), "trials": trials}
+        case Decided():
+            return {"trials": _on_trial(state, event.key.trial, event, _decided)}
         case Proposed():
             return _proposed(state, event)
         case Discarded():
-            return replace(
-                state,
-                ready=tuple(n for n in state.ready if n != event.number),
-                over=state.over | {event.number},
-                discarded=state.discarded + 1,
-            )
+            ready, over = _not_ready(state, event.number), state.over | {event.number}
+            return {"ready": ready, "over": over, "discarded": state.discarded + 1}
         case TrialStarted():
             trial = TrialState(event.trial, event.number, event.sample)
-            return replace(
-                state,
-                ready=tuple(n for n in state.ready if n != event.number),
-                trials=_with(state.trials, event.trial, trial),
-            )
-        case Leased():
-            return replace(state, leases=_with(state.leases, event.instrument, event))
-        case Commanded():
-            return _on_trial(state, event.key.trial, event, _commanded)
-        case Settled():
-            lasted_s = (event.ended_lab_s or 0.0) - (event.started_lab_s or 0.0)
-            state = replace(state, lab_s=state.lab_s + max(0.0, lasted_s))
-            return _on_trial(state, event.key.trial, event, _settled)
-        case Decided():
-            return _on_trial(state, event.key.trial, event, _decided)
-        case Computed():
-            return _on_trial(state, event.trial, event, _computed)
+            trials = _with(state.trials, event.trial, trial)
+            return {"ready": _not_ready(state, event.number), "trials": trials}
         case TrialEnded():
-            return replace(
-                state,
-                trials=_without(state.trials, event.trial),
-                ended=(*state.ended, event),
-                over=state.over | {event.number},
-            )
+            return {
+                "trials": _without(state.trials, event.trial),
+                "ended": (*state.ended, event),
+                "over": state.over | {event.number},
+            }
+        case Leased():
+            return {"leases": _with(state.leases, event.instrument, event)}
+        case CampaignStarted():
+            return {"started": event}
+        case ConductorStarted():
+            return {"life": event.life}
         case Paused():
-            return replace(state, paused=f"{event.person}: {event.reason}")
+            return {"paused": f"{event.person}: {event.reason}"}
         case Resumed():
-            return replace(state, paused=None)
+            return {"paused": None}
         case Finished():
-            return replace(state, finished=event.reason)
+            return {"finished": event.reason}
 
 
-def _proposed(state: CampaignState, event: Proposed) -> CampaignState:
+def _not_ready(state: CampaignState, number: int) -> tuple[int, ...]:
+    return tuple(n for n in state.ready if n != number)
+
+
+def _proposed(state: CampaignState, event: Proposed) -> dict[str, Any]:
     if event.number != len(state.proposed):
         raise ImpossibleEvent(
             f"proposed/{event.number}", f"the next number is {len(state.proposed)}"
         )
-    return replace(state, proposed=(*state.proposed, event), ready=(*state.ready, event.number))
+    return {"proposed": (*state.proposed, event), "ready": (*state.ready, event.number)}
 
 
-def _on_trial(state: CampaignState, trial: str, event: Any, change: Any) -> CampaignState:
+def _on_trial(state: CampaignState, trial: str, event: Any, change: Any) -> dict[str, Any]:
     found = state.trials.get(trial)
     if found is None:
         raise ImpossibleEvent(event.kind, f"trial {trial} is not under way")
-    return replace(state, trials=_with(state.trials, trial, change(found, event)))
+    return _with(state.trials, trial, change(found, event))
 
 
 def _commanded(trial: TrialState, event: Commanded) -> TrialState:
