@@ -258,7 +258,7 @@ def hash_of(key: CommandKey) -> int:
     return sum(map(ord, f"{key.step}{key.attempt}"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1), n_turns=st.integers(10, 250))
 def test_no_key_is_done_twice_and_no_outcome_is_lost_or_contradicted(
     seed: int, n_turns: int
@@ -275,7 +275,7 @@ def test_no_key_is_done_twice_and_no_outcome_is_lost_or_contradicted(
             assert n_begun >= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_captured_session_played_again_executes_nothing(seed: int) -> None:
     world = World(random.Random(seed))
