@@ -10,12 +10,12 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from twinloop.errors import PlanningFailed
+from twinloop.errors import ArgumentError, PlanningFailed
 from twinloop.planners.interface import Known, Planner, Proposal
 from twinloop.planners.space import Floats
 
@@ -54,6 +54,7 @@ class PlainBO(Planner, name="plain_bo"):
 
     Args:
         n_initial: Sobol points first, until so many results are in; at least 2.
+        device: where torch computes; the same seed gives the same bits on one device only.
 
     Example:
         >>> planner = PlainBO(space={"substrate_K": (500, 800), "flux_ML_per_s": (0.05, 0.5)}, seed=7)
@@ -62,20 +63,30 @@ class PlainBO(Planner, name="plain_bo"):
     """
 
     n_initial: Annotated[int, Field(ge=2)] = 6
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def prepare(self) -> None:
-        """Import torch and botorch."""
+        """Import torch and botorch.
+
+        Raises:
+            ArgumentError: a device that torch does not find here.
+        """
         with warnings.catch_warnings():
             # gpytorch and its parts use torch.jit.script, which warns once, on import.
             warnings.simplefilter("ignore", DeprecationWarning)
             for module in _LIBRARIES:
                 importlib.import_module(module)
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ArgumentError("device", "cuda", "cpu: torch finds no CUDA device here")
 
     def propose(self, known: Known) -> Proposal:
         """Fit, search, and say what is expected at the point found."""
+        import torch
         from botorch.models.model_list_gp_regression import ModelListGP
 
-        with _expected_warnings():
+        with _expected_warnings(), torch.device(self.device):
             columns = _columns(known)
             models = {name: _fitted(name, known, *column) for name, column in columns.items()}
             model = ModelListGP(*models.values()) if known.k else models["y"]
@@ -139,8 +150,8 @@ def _fitted(name: str, known: Known, y: Floats, y_sd: Floats) -> "SingleTaskGP":
     spread = float(y.std()) or 1.0
     noise = None
     if np.all(y_sd > 0):
-        noise = torch.from_numpy(np.maximum(y_sd, _SD_FLOOR * spread) ** 2)
-    model = SingleTaskGP(torch.from_numpy(known.x), torch.from_numpy(y), noise)
+        noise = torch.as_tensor(np.maximum(y_sd, _SD_FLOOR * spread) ** 2)
+    model = SingleTaskGP(torch.as_tensor(known.x), torch.as_tensor(y), noise)
     _warm(model, known.memo.get(_MEMO, {}).get(name, {}))
     likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
     fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"maxiter": _MAX_ITERATIONS}})
@@ -172,7 +183,7 @@ def _expected(model: "SingleTaskGP", x: Floats) -> tuple[float, float]:
     import torch
 
     with torch.no_grad():
-        there = model.posterior(torch.from_numpy(x).unsqueeze(0))
+        there = model.posterior(torch.as_tensor(x).unsqueeze(0))
     return there.mean.item(), there.variance.sqrt().item()
 
 
@@ -192,7 +203,7 @@ def _acquisition(known: Known, model: "SingleTaskGP | ModelListGP") -> tuple[str
     from botorch.sampling.normal import SobolQMCNormalSampler
 
     sampler = SobolQMCNormalSampler(torch.Size([_MC_SAMPLES]), seed=known.seed % 2**31)
-    pending = torch.from_numpy(known.pending) if len(known.pending) else None
+    pending = torch.as_tensor(known.pending) if len(known.pending) else None
     constraints = [_violation(1 + j) for j in range(known.k)] or None
     if constraints and not np.any(np.all(known.slack >= 0, axis=1)):
         return "log_probability_of_feasibility", qLogProbabilityOfFeasibility(
@@ -200,7 +211,7 @@ def _acquisition(known: Known, model: "SingleTaskGP | ModelListGP") -> tuple[str
         )
     return "log_expected_improvement", qLogNoisyExpectedImprovement(
         model,
-        X_baseline=torch.from_numpy(known.x),
+        X_baseline=torch.as_tensor(known.x),
         sampler=sampler,
         objective=GenericMCObjective(_first) if constraints else None,
         constraints=constraints,
@@ -236,4 +247,4 @@ def _search(known: Known, gain: "AcquisitionFunction") -> tuple[Floats, float]:
         raw_samples=_RAW_SAMPLES,
         options={"maxiter": _MAX_ITERATIONS},
     )
-    return best[0].numpy(), float("nan") if value is None else value.item()
+    return best[0].cpu().numpy(), float("nan") if value is None else value.item()

@@ -47,8 +47,11 @@ _LOG = logging.getLogger(__name__)
 def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
     """Return the compute agents of a campaign: one planner, the analysts, the twins on Ray."""
     share = campaign.workers
-    planner = {"kind": "planner", "class": campaign.planner["name"]}
-    planner |= {"options": {k: v for k, v in campaign.planner.items() if k != "name"}}
+    planner: dict[str, Any] = {"kind": "planner", "class": campaign.planner["name"]}
+    options = {k: v for k, v in campaign.planner.items() if k != "name"}
+    if "device" in options:
+        options["device"] = campaign.device  # one setting for whatever can use a GPU
+    planner["options"] = options
     specs = [
         ComputeSpec(
             name="planner",

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from twinloop.errors import ArgumentError
 from twinloop.planners.interface import Known
 from twinloop.planners.plain_bo import PlainBO
 from twinloop.planners.sobol import SobolPlanner
@@ -176,3 +177,12 @@ def test_a_fit_that_fails_warm_is_made_cold_and_one_that_fails_cold_leaves_sobol
     cold = PlainBO().ask(warm)
     assert (cold.memo["rung"], "ModelFittingError" in cold.why["fell"]) == ("cold", True)
     assert PlainBO().ask(known).memo == {"rung": "sobol"}
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_proposal():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(ArgumentError, match="torch finds no CUDA device"):
+        PlainBO(device="cuda").prepare()

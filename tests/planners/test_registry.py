@@ -78,4 +78,4 @@ def test_a_configuration_check_reports_every_mistake_at_its_key():
 
 
 def test_the_knobs_of_the_search_are_no_options():
-    assert set(options_of(PlainBO)) == {"n_initial"}
+    assert set(options_of(PlainBO)) == {"n_initial", "device"}
