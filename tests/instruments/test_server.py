@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import pytest
 import zmq
 
@@ -167,8 +168,11 @@ class Lab:
 
     def close(self) -> None:
         if self.adapter is not None and self.adapter.poll() is None:
-            self.adapter.kill()
-            self.end()
+            # a watchdog outlives its adapter on purpose, and would guard a furnace that is gone
+            watchdogs = psutil.Process(self.adapter.pid).children()
+            self.kill()
+            for watchdog in watchdogs:
+                watchdog.kill()
         self.mailbox.close()
         self.depot.stop()
         self.hub.stop()
@@ -560,8 +564,6 @@ def test_a_twin_is_served_from_a_thread_without_a_disk(lab: Lab) -> None:
 
 
 def _watchdog_of(lab: Lab) -> int:
-    import psutil
-
     assert lab.adapter is not None
     children = psutil.Process(lab.adapter.pid).children()
     return children[0].pid if children else 0
