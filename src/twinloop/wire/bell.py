@@ -32,27 +32,30 @@ class Bell:
         address = f"inproc://bell-{new_incarnation()}"
         self.socket = context.socket(zmq.PULL)
         self._push = context.socket(zmq.PUSH)
-        self.socket.setsockopt(zmq.RCVHWM, 1)
-        self._push.setsockopt(zmq.SNDHWM, 1)
+        # no limit, and a flag instead: a sender learns late that a queue of one has been emptied,
+        # and a ring that it takes for superfluous until then would be lost
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self._push.setsockopt(zmq.SNDHWM, 0)
         self.socket.bind(address)
         self._push.connect(address)
         self._lock = threading.Lock()
+        self._is_rung = False
 
     def ring(self) -> None:
         """Wake the owner; any thread may call it, also after `close`."""
         with self._lock:
-            if self._push.closed:
+            # a ring that is not answered yet is enough
+            if self._push.closed or self._is_rung:
                 return
-            try:
-                self._push.send(b"", zmq.NOBLOCK)
-            except zmq.Again:
-                # a ring that is not answered yet is enough
-                return
+            self._push.send(b"", zmq.NOBLOCK)
+            self._is_rung = True
 
     def answer(self) -> None:
-        """Take all rings; by the owner only."""
-        while self.socket.poll(0):
-            self.socket.recv(zmq.NOBLOCK)
+        """Take the ring, before looking at what it was for; by the owner only."""
+        with self._lock:
+            self._is_rung = False
+            while self.socket.poll(0):
+                self.socket.recv(zmq.NOBLOCK)
 
     def close(self) -> None:
         """Let go of both ends; by the owner only."""
