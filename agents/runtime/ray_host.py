@@ -34,8 +34,8 @@ __all__ = ["ComputeActor", "main"]
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
-_PROBE_EVERY_S = 5.0
-_PROBE_SILENT_S = 30.0
+_SILENT_S = 20.0
+_PROBES = 4
 _PLACED_WITHIN_S = 30.0
 _ORDERLY_END_S = 3.5
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -91,10 +91,11 @@ class RayHost:
     Args:
         hub: endpoint of the hub that the actors dial.
         say: takes what the conductor should know.
+        silent_s: after how long a control store that does not answer counts as dead [s].
     """
 
-    def __init__(self, hub: str, say: "Speaker") -> None:
-        self._hub, self._say = hub, say
+    def __init__(self, hub: str, say: "Speaker", silent_s: float = _SILENT_S) -> None:
+        self._hub, self._say, self._silent_s = hub, say, silent_s
         self._actors: dict[str, _Actor] = {}
         self._helpers: dict[str, psutil.Process] = {}
         self._said: dict[str, Placed] = {}
@@ -137,8 +138,8 @@ class RayHost:
         for name, process in self._helpers.items():
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 return f"{name} (pid {process.pid}) is dead"
-        if time.monotonic() - self._heard_s > _PROBE_SILENT_S:
-            return f"the control store has not answered for {_PROBE_SILENT_S:g} s"
+        if time.monotonic() - self._heard_s > self._silent_s:
+            return f"the control store has not answered for {self._silent_s:g} s"
         for actor in self._actors.values():
             self._look_after(actor)
         placed = {name: actor.placed for name, actor in self._actors.items()}
@@ -255,7 +256,7 @@ class RayHost:
             nodes = ray.nodes()  # type: ignore[no-untyped-call]
             if any(node["Alive"] for node in nodes):
                 self._heard_s = time.monotonic()
-            threading.Event().wait(_PROBE_EVERY_S)
+            threading.Event().wait(self._silent_s / _PROBES)
 
     def _pids(self) -> dict[str, int]:
         return {
@@ -289,11 +290,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tmp", type=Path, help="Ray's temporary folder: short, private")
     parser.add_argument("--address", help="of an existing cluster")
     parser.add_argument("--cpus", type=float, help="of the local cluster")
+    parser.add_argument(
+        "--silent", type=float, default=_SILENT_S, help="when it counts as dead [s]"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     specs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(specs,), daemon=True).start()
-    host = RayHost(options.hub, Speaker())
+    host = RayHost(options.hub, Speaker(), options.silent)
     begun_s = time.monotonic()
     host.begin(options.tmp, options.address, options.cpus)
     _LOG.info("Ray is up after %.1f s", time.monotonic() - begun_s)

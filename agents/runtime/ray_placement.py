@@ -36,6 +36,7 @@ class RayPlacement:
         folder: the run folder; it names the cluster's temporary folder, and its helper processes.
         address: of an existing cluster; None for an embedded one.
         num_cpus: share of the embedded cluster; the machine's logical CPUs when None.
+        silent_s: after how long a control store that does not answer counts as dead [s].
         on_change: called in another thread whenever `running` changes.
     """
 
@@ -45,10 +46,11 @@ class RayPlacement:
         *,
         address: str | None = None,
         num_cpus: float | None = None,
+        silent_s: float = 20.0,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         self._folder, self._address, self._num_cpus = folder, address, num_cpus
-        self._on_change = on_change
+        self._silent_s, self._on_change = silent_s, on_change
         self._roster = Roster()
         self._keeper = Keeper(folder.run, folder.logs)
         self._hub = ""
@@ -99,7 +101,9 @@ class RayPlacement:
 
     def _command(self) -> tuple[str, ...]:
         self._folder.remove_ray_tmp()
-        command = python_module("twinloop.agents.runtime.ray_host", "--hub", self._hub)
+        command = python_module(
+            "twinloop.agents.runtime.ray_host", "--hub", self._hub, "--silent", str(self._silent_s)
+        )
         if self._address is not None:
             command += ("--address", self._address)
         else:
