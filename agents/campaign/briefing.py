@@ -1,5 +1,6 @@
 """From a run folder's configuration to what a conductor leads."""
 
+from dataclasses import replace
 from typing import Any
 
 from twinloop.agents.campaign.brief import Brief
@@ -11,6 +12,7 @@ from twinloop.planners.registry import resolve
 __all__ = ["TWINS", "brief_of"]
 
 
+_NAME_PART = 40
 TWINS = "twins"
 """The agent that hosts the twins on Ray: together, because they look at the same film."""
 
@@ -20,12 +22,14 @@ def _fallback(known: Known) -> Proposal:
     return Proposal(x=sobol(known), why={"fallback": "sobol"})
 
 
-def brief_of(campaign: Campaign, versions: dict[str, str]) -> Brief:
+def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
     """Return what to lead.
 
     Args:
         campaign: the configuration, checked.
         versions: of the code, for the journal.
+        run: id of the run. It is part of every command key and sample name: an adapter that lives
+            for years must never answer a new run with the results of an old one of the same name.
     """
     planner = resolve(dict(campaign.planner))
     lab = campaign.laboratory
@@ -34,7 +38,7 @@ def brief_of(campaign: Campaign, versions: dict[str, str]) -> Brief:
     }
     resolved: dict[str, Any] = campaign.resolved()
     return Brief(
-        plan=campaign.plan(),
+        plan=replace(campaign.plan(), campaign=f"{campaign.name[:_NAME_PART]}.{run[:8]}"),
         protocol=campaign.protocol,
         space=campaign.space,
         goal=campaign.goal,

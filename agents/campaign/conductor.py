@@ -131,7 +131,7 @@ class Conductor:
     def run(self) -> Exit:
         """Lead the campaign to its end, or until told to stop."""
         versions = _main_versions()
-        brief = brief_of(self.campaign, versions)
+        brief = brief_of(self.campaign, versions, self.folder.run)
         log = SqliteLog(self.folder.path / "journal.db", f"journal-{self.folder.run}")
         state = fold(log.read())
         self._depot.start()

@@ -341,5 +341,5 @@ class ConductorCore:
 
     def _show(self, *viewers: str) -> None:
         content = self.view()
-        view = View(campaign=self.brief.plan.campaign, content=content)
+        view = View(campaign=self.brief.first.campaign, content=content)
         self._book.turn.free += [Send(viewer, view) for viewer in sorted(viewers)]
