@@ -7,7 +7,7 @@ from twinloop.analysts.rheed import RHEEDAnalyst
 from twinloop.errors import ArgumentError
 
 
-class Photometer(Analyst, name="test_photometer"):
+class Photometer(Analyst, name="photometer_of_these_tests"):
     """Says how bright a frame is."""
 
     dark_counts: float = 0.0
@@ -60,9 +60,9 @@ def test_a_subclass_inherits_quantities():
 
 
 def test_an_analyst_is_found_by_name_and_by_module():
-    assert find_analyst("test_photometer") is Photometer
+    assert find_analyst("photometer_of_these_tests") is Photometer
     assert find_analyst("twinloop.analysts.rheed:RHEEDAnalyst") is RHEEDAnalyst
-    with pytest.raises(ArgumentError, match="test_photometer"):
+    with pytest.raises(ArgumentError, match="photometer_of_these_tests"):
         find_analyst("nobody")
     with pytest.raises(ArgumentError, match="subclass"):
         find_analyst("twinloop.analysts.rheed:Quality")

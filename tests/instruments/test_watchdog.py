@@ -38,7 +38,7 @@ class Pipe:
         self._lines.put(None)
 
     def __iter__(self) -> Iterator[bytes]:
-        while (line := self._lines.get(timeout=LIMIT_S)) is not None:
+        while (line := self._lines.get()) is not None:
             yield line
 
 
