@@ -75,10 +75,11 @@ class FurnaceLine:
 
     def run(self, key: str, hold_K: float, hold_s: float) -> None:
         """Begin a run."""
-        self._log("run", key=key, hold_K=hold_K, hold_s=hold_s)
         begin_s = self._wall_s()
         record = {"begin_s": begin_s, "end_s": begin_s + hold_s, "cut_s": None, "hold_K": hold_K}
         self._write(self._run_file(key), record)
+        # last: whoever sees the effect, and kills somebody then, finds that the furnace knows of it
+        self._log("run", key=key, hold_K=hold_K, hold_s=hold_s)
 
     def state_of(self, key: str) -> str:
         """Return unseen, running, partial or done."""
