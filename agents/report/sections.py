@@ -2,6 +2,7 @@
 
 import json
 
+from twinloop.agents.report.choice import surprise
 from twinloop.agents.report.costs import Cost, compute_costs, lab_costs
 from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.film_figures import draw_pictures, draw_surfaces, draw_traces
@@ -29,9 +30,21 @@ def course(history: History, _: Evidence) -> str:
         return note("There is no observation to draw yet.")
     side = figure(
         draw_expected(history),
-        "What the model expected before each experiment it chose; on the dashed line it was right.",
+        "What the model expected before each experiment it chose; on the dashed line it was right. "
+        + _calibration(history),
     )
     return f'<div class="pair">{main}{side}</div>'
+
+
+def _calibration(history: History) -> str:
+    """Say how often reality lay outside what the model thought possible."""
+    found = [surprise(trial.proposed, trial.ended) for trial in history.observations]
+    sigmas = [abs(value) for value in found if value is not None]
+    n_far = sum(value > 2 for value in sigmas)
+    return (
+        f"{n_far} of {len(sigmas)} measurements lay more than two standard deviations off; a model "
+        "that knows its own uncertainty is so far off one time in twenty."
+    )
 
 
 def films(history: History, evidence: Evidence) -> str:

@@ -72,7 +72,7 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 @media print {
   body { font-size: 10pt; } main { max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 1.5rem; } figure, tr, .verdict, .facts div { break-inside: avoid; }
-  .wide { overflow: visible; } pre { white-space: pre-wrap; }
+  .pair { display: block; break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; }
   table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
   * { print-color-adjust: exact; }
 }

@@ -22,7 +22,7 @@ from twinloop.agents.report.words import (
 __all__ = ["trials_table"]
 
 _TRACES_UP_TO = 200
-_MOST_FIELDS = 2
+_FIELDS_BESIDE_BOUNDS = 1
 _LONGEST = 160
 _WORDS = {
     Choice.OPENING: ("opening", "muted"),
@@ -83,7 +83,7 @@ def _fields(history: History) -> list[str]:
     others = [n for n in numbers if n not in known and not unit_of_name(n)[0].endswith("_sd")]
     # bounded ones first, then those whose deviation is known
     others.sort(key=lambda n: (n not in history.aim.bounds, _sd_name(n, numbers) is None))
-    return others[:_MOST_FIELDS]
+    return others[: sum(n in history.aim.bounds for n in others) + _FIELDS_BESIDE_BOUNDS]
 
 
 def _sd_name(name: str, fields: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.live import Live
 
-from twinloop.agents.view.content import names
+from twinloop.agents.view.content import names, silent_s
 from twinloop.agents.view.drawing import render
 from twinloop.agents.view.log_lines import log_lines
 from twinloop.agents.view.stream_window import StreamWindow
@@ -207,7 +207,7 @@ class LineCanvas:
         if "goal" not in content:
             return
         at_s = content.get("at_s")
-        stamp = f"{at_s:9.1f} s  " if isinstance(at_s, int | float) else ""
+        stamp = f"{at_s + silent_s(content):9.1f} s  " if isinstance(at_s, int | float) else ""
         for line in log_lines(self._shown, content):
             self._console.out(_encodable(f"{stamp}{line}", self._console.encoding), highlight=False)
         self._shown = content

@@ -191,10 +191,12 @@ def test_a_campaign_is_seen_live_and_the_view_ends_when_told(tmp_path, is_termin
         return view(depot=endpoint, leases=["rheed"], best=best)
 
     with served() as endpoint:
+        # daemons: a view that does not end must fail this test, not hang the whole run
         watcher = threading.Thread(
-            target=live_view, args=(endpoint, stop), kwargs={"console": console}
+            target=live_view, args=(endpoint, stop), kwargs={"console": console}, daemon=True
         )
-        lab = threading.Thread(target=conduct, args=(endpoint, depot.endpoint, tell, file.seen))
+        told = (endpoint, depot.endpoint, tell, file.seen)
+        lab = threading.Thread(target=conduct, args=told, daemon=True)
         watcher.start()
         lab.start()
         assert file.seen.wait(30), file.getvalue()[-3000:]
