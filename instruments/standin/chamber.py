@@ -17,7 +17,7 @@ Example:
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from twinloop.instruments.standin.interface import (
 from twinloop.instruments.standin.physical_log import EventList, PhysicalLog
 from twinloop.instruments.standin.plant import GrowthTrace, Plant
 from twinloop.instruments.standin.recipes import RECIPES, Interrupted, Recipe, Run
+from twinloop.instruments.standin.rest import Rest, last_ended
 from twinloop.instruments.standin.settings import ChamberSettings
 
 __all__ = ["LANES", "Chamber", "Lane", "lane_of"]
@@ -52,7 +53,7 @@ class Chamber:
     Args:
         settings: what it is, hidden truth included.
         log: where every effect is written before the chamber goes on; None: in memory.
-        folder: where final surfaces and the sealed truth go; None: nowhere.
+        folder: where final surfaces, the sealed truth and the state at rest go; None: nowhere.
         history: physical log of earlier lives: their keys are answered, never repeated.
     """
 
@@ -62,7 +63,7 @@ class Chamber:
         *,
         log: PhysicalLog | None = None,
         folder: Path | None = None,
-        history: Iterable[Mapping[str, Any]] = (),
+        history: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._past, growths = _recall(history)
         self.log: PhysicalLog = EventList() if log is None else log
@@ -71,6 +72,10 @@ class Chamber:
         self._ended: dict[str, State] = {}
         self._active: dict[Lane, tuple[Run, Recipe] | None] = dict.fromkeys(LANES)
         self._lock = threading.RLock()
+        self._rest = None if folder is None else Rest(folder)
+        self._last = last_ended(history)
+        if self._rest is not None:
+            self._claim_again(self._rest.restore(self._plant, self._last))
 
     def begin(self, operation: Operation) -> Progress:
         """Start an operation, or answer for a key that has been seen (see `Machine.begin`)."""
@@ -181,8 +186,27 @@ class Chamber:
 
     def _end(self, lane: Lane, run: Run, state: State) -> None:
         with self._lock:
+            if lane == "mbe" and self._rest is not None:
+                if state == "done" or (state == "partial" and run.operation.name != "heat"):
+                    self._last = run.operation.key
+                elif state == "lost":
+                    self._last = None
+                self._rest.save(self._plant, self._last, self._claims())
             self._ended[run.operation.key] = state
             self._active[lane] = None
+
+    def _claims(self) -> dict[str, int]:
+        """Return the growth whose trace each `record` has taken."""
+        return {key: run.trace.growth for key, run in self._runs.items() if run.trace is not None}
+
+    def _claim_again(self, claims: Mapping[str, int]) -> None:
+        """Let the records of an earlier life find the traces that they had taken."""
+        traces = {trace.growth: trace for trace in self._plant.traces}
+        for key, growth in claims.items():
+            if growth in traces:
+                self._runs[key] = Run(
+                    Operation(key=key, name="record"), is_touched=True, trace=traces[growth]
+                )
 
     def _refusal(self, operation: Operation) -> str:
         """Return why an operation cannot start now; "" when it can."""
@@ -248,7 +272,7 @@ def lane_of(operation: Operation) -> Lane:
     return "mbe" if operation.name in {"load", "heat", "grow", "anneal"} else "rheed"
 
 
-def _recall(history: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Progress], int]:
+def _recall(history: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Progress], int]:
     """Return what earlier lives answer by key, and how many growths they began.
 
     What was begun and never ended was cut short by the death of the machine: its shutter is closed

@@ -42,6 +42,9 @@ POLL_MS = 200
 IDLE_WAIT_S = 0.05
 GRACE_S = 6.0
 """How long a growth may go on when the parent has closed the pipe [s]: half a film helps nobody."""
+QUIET_S = 1.0
+"""So long after the last question nobody is there any more [s]: an adapter that ends at the same time
+wants to know how the growth ended, and to reach its safe state."""
 HWM = 64
 
 
@@ -63,6 +66,8 @@ class MachineServer:
         self._log = EventFile(folder / "physical.log")
         self.chamber = Chamber(settings, log=self._log, folder=folder, history=self._log.events)
         self._factor = settings.clock_factor
+        self._clock = RealWireClock()
+        self._asked_s = self._clock.now_s()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = make_socket(self._context, zmq.ROUTER, max_bytes=MAX_FRAME_BYTES, hwm=HWM)
@@ -89,18 +94,24 @@ class MachineServer:
         """End `serve`; may be called from any thread.
 
         Args:
-            grace_s: how long an operation under way may still go on towards its end [s, real].
+            grace_s: how long an operation under way may still go on towards its end, and others may
+                still ask [s, real].
         """
-        clock = RealWireClock()
-        deadline_s = clock.now_s() + grace_s
-        while self.chamber.readings().is_busy and clock.now_s() < deadline_s:
+        self._asked_s = self._clock.now_s()
+        deadline_s = self._asked_s + grace_s
+        while self._is_wanted() and self._clock.now_s() < deadline_s:
             self._stop.wait(IDLE_WAIT_S)
         self._stop.set()
         self._wake.set()
 
+    def _is_wanted(self) -> bool:
+        is_asked = self._clock.now_s() < self._asked_s + QUIET_S
+        return is_asked or self.chamber.readings().is_busy
+
     def _answer(self, frames: list[bytes]) -> None:
         if len(frames) != 3:
             return
+        self._asked_s = self._clock.now_s()
         sender, number, body = frames
         reply, arrays = self._reply(body)
         try:
@@ -134,7 +145,7 @@ class MachineServer:
     def _compute(self) -> None:
         """Step both lanes; each no faster than its laboratory time allows."""
         _warm_up()
-        clock = RealWireClock()
+        clock = self._clock
         due_s: dict[Lane, float] = dict.fromkeys(LANES, 0.0)
         while not self._stop.is_set():
             now_s, next_s = clock.now_s(), float("inf")

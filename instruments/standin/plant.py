@@ -7,6 +7,7 @@ must not depend on how long a computer takes. Cooling to idle is not resolved in
 import json
 import os
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from twinloop.instruments.standin.physical_log import PhysicalLog
-from twinloop.instruments.standin.sample import Sample
+from twinloop.instruments.standin.sample import Sample, SampleState
 from twinloop.instruments.standin.settings import ChamberSettings
 
 __all__ = ["GrowthTrace", "Plant"]
@@ -118,6 +119,25 @@ class Plant:
         """Put a fresh substrate of that name in."""
         self.sample = Sample(name, self._lives[name], self.settings, self.truth)
         self._lives[name] += 1
+
+    def resting(self) -> dict[str, Any]:
+        """Return what stays when the controller dies, besides the sample and the traces."""
+        return {
+            "asked_K": self.asked_K,
+            "jump_K": self._jump_K,
+            "lives": dict(self._lives),
+            "faults": sorted(self.faults),
+        }
+
+    def come_to_rest(self, about: Mapping[str, Any]) -> None:
+        """Take up what `resting` returned; the heater idles."""
+        self.asked_K, self._jump_K = about["asked_K"], about["jump_K"]
+        self._lives, self.faults = Counter(about["lives"]), set(about["faults"])
+
+    def put_back(self, state: SampleState) -> None:
+        """Have the sample in that was in."""
+        self.sample = Sample(state.name, state.life, self.settings, self.truth)
+        self.sample.put_back(state)
 
     def arm_detector(self, exposure_s: float, sample: Sample) -> GrowthTrace:
         """Start the trace of the growth that is about to begin."""

@@ -10,8 +10,10 @@ probe of composition would measure; it makes the measured film quality carry tha
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from twinloop.simulators import film_quality, rheed
 from twinloop.simulators.growth_budget import GrowthBudget
 from twinloop.simulators.kmc import Advance, Film, GrowthParameters
 
-__all__ = ["Sample"]
+__all__ = ["Sample", "SampleState"]
 
 CAMERA_GAIN = 0.02
 """Counts of the camera for one detected electron: a flat film's spot fills a sixth of its range in
@@ -30,6 +32,23 @@ a second [counts]."""
 CAMERA_ELECTRONS_PER_S = 5.0e5
 BACKGROUND = 0.05
 CAMERA_DARK_COUNTS = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleState:
+    """Everything a sample is besides its chamber.
+
+    Args:
+        name, life, mixing: see `Sample`.
+        asked: how often each of its random numbers was asked for.
+        film: snapshot of the film.
+    """
+
+    name: str
+    life: int
+    mixing: float
+    asked: Mapping[str, int]
+    film: Mapping[str, NDArray[Any]]
 
 
 class Sample:
@@ -43,7 +62,7 @@ class Sample:
     """
 
     def __init__(self, name: str, life: int, settings: ChamberSettings, truth: Truth) -> None:
-        self.name, self._settings, self._truth = name, settings, truth
+        self.name, self.life, self._settings, self._truth = name, life, settings, truth
         self._seed = seed_of(settings.seed, name, life)
         self._asked: Counter[str] = Counter()
         parameters = GrowthParameters(
@@ -59,6 +78,17 @@ class Sample:
         self.mixing = 0.0
         spread = settings.detector.beam_spread
         self._beam = float(np.exp(spread * self.random("beam").standard_normal()))
+
+    def state(self) -> SampleState:
+        """Return what `put_back` makes the same sample of."""
+        return SampleState(
+            self.name, self.life, self.mixing, dict(self._asked), self.film.snapshot()
+        )
+
+    def put_back(self, state: SampleState) -> None:
+        """Take up the state of a sample of the same name and life."""
+        self.mixing, self._asked = state.mixing, Counter(state.asked)
+        self.film = Film.restore(state.film, parameters=self.film.parameters)
 
     def random(self, what: str) -> np.random.Generator:
         """Return the random numbers of the next operation of that name on this sample."""
