@@ -60,6 +60,8 @@ STOPPED = 3
 """Exit status of a conductor that a person stopped: not to be started again."""
 
 _VIEW_S = 0.5
+# a picture of the campaign has to fit into one message
+_SHOWN = 20
 
 
 class ConductorCore:
@@ -180,7 +182,8 @@ class ConductorCore:
     def view(self) -> dict[str, Any]:
         """Return a picture of the campaign for people."""
         state = self.state
-        best = max(state.observations, key=lambda t: t.y or 0.0, default=None)
+        feasible = [t for t in state.observations if all(slack >= 0 for slack in t.slack)]
+        best = max(feasible, key=lambda t: t.y or 0.0, default=None)
         return {
             "observations": len(state.observations),
             "experiments": self.brief.plan.experiments,
@@ -191,19 +194,19 @@ class ConductorCore:
             else {
                 "trial": best.trial,
                 "value": best.outcome.get(self.brief.goal.field),
-                "point": state.proposed[best.number].point,
+                "point": self._point_of(best.number),
             },
             "values": [t.outcome.get(self.brief.goal.field) for t in state.observations[-200:]],
             "trials": [
                 {
                     "trial": t.id,
-                    "point": state.proposed[t.number].point,
+                    "point": self._point_of(t.number),
                     "steps_done": len(t.records),
                     "is_held": t.is_held,
                 }
-                for t in state.trials.values()
+                for t in list(state.trials.values())[:_SHOWN]
             ],
-            "waiting": list(self.waiting())[:20],
+            "waiting": list(self.waiting())[:_SHOWN],
             "leases": sorted(self.leases.usable),
             "workers": self.pool.workers,
             "depot": self._depot,
@@ -213,6 +216,11 @@ class ConductorCore:
             "finished": state.finished,
             "life": state.life,
         }
+
+    def _point_of(self, number: int) -> dict[str, float]:
+        # the journal sorts names; people know the order of the configuration
+        point = self.state.proposed[number].point
+        return {name: point[name] for name in self.brief.space.names}
 
     # --- turns -----------------------------------------------------------------------------------
 

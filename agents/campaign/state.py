@@ -53,6 +53,7 @@ class TrialState:
         attempts: how many commands were issued at each path.
         retried: definite failures that were not handed to the protocol, by path.
         released: instruments given back before the end.
+        spans: laboratory time of each step, or of each branch of steps that run together [s].
     """
 
     id: str
@@ -64,6 +65,16 @@ class TrialState:
     attempts: Mapping[str, int] = field(default_factory=dict)
     commands: Mapping[str, Commanded] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
+    spans: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def lab_s(self) -> float:
+        """Laboratory time of the trial: of branches that run together, the longest counts [s]."""
+        longest: dict[str, float] = {}
+        for branch, lasted_s in self.spans.items():
+            step = branch.partition(".")[0]
+            longest[step] = max(longest.get(step, 0.0), lasted_s)
+        return sum(longest.values())
 
     @property
     def is_held(self) -> bool:
@@ -144,9 +155,10 @@ def _changes(state: CampaignState, event: Event) -> dict[str, Any]:
         case Commanded():
             return {"trials": _on_trial(state, event.key.trial, event, _commanded)}
         case Settled():
-            lasted_s = (event.ended_lab_s or 0.0) - (event.started_lab_s or 0.0)
             trials = _on_trial(state, event.key.trial, event, _settled)
-            return {"lab_s": state.lab_s + max(0.0, lasted_s), "trials": trials}
+            before = state.trials[event.key.trial].lab_s
+            spent_s = trials[event.key.trial].lab_s - before
+            return {"lab_s": state.lab_s + spent_s, "trials": trials}
         case Decided():
             return {"trials": _on_trial(state, event.key.trial, event, _decided)}
         case Proposed():
@@ -212,7 +224,10 @@ def _settled(trial: TrialState, event: Settled) -> TrialState:
     command = trial.open.get(path)
     if command is None or command.key != event.key:
         raise ImpossibleEvent(f"settled/{event.key}", "no such command is open")
-    trial = replace(trial, open=_without(trial.open, path))
+    lasted_s = max(0.0, (event.ended_lab_s or 0.0) - (event.started_lab_s or 0.0))
+    branch = ".".join(path.split(".")[:2])
+    spans = _with(trial.spans, branch, trial.spans.get(branch, 0.0) + lasted_s)
+    trial = replace(trial, open=_without(trial.open, path), spans=spans)
     if event.state == "unknown":
         return replace(trial, unknown=_with(trial.unknown, path, event))
     if event.state == "failed" and event.may_retry:

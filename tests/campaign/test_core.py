@@ -211,3 +211,20 @@ def test_a_lease_is_remembered_by_its_newest_epoch():
     for epoch in (1, 2):
         state = apply(state, Leased(epoch=epoch, **lease))
     assert state.leases["oven"].epoch == 2
+
+
+def test_what_runs_together_costs_laboratory_time_once():
+    state = apply(CampaignState(), brief(1).first)
+    state = apply(state, Proposed(number=0, x=(0.0,), point={}, basis=1, pending=(), seed=1))
+    state = apply(state, TrialStarted(trial="t0000", number=0, sample="s"))
+    for path, began_s, ended_s in (("0", 0, 10), ("1.0.0", 10, 40), ("1.1.0", 10, 45)):
+        key = ("bread", "t0000", path, 1)
+        command = {"target": "oven", "action": "load", "arguments": {}, "digest": "d",
+                   "sample": "s", "ledger": "l"}  # fmt: skip
+        state = apply(state, Commanded(key=key, instrument="oven", **command))
+        state = apply(
+            state,
+            Settled(key=key, instrument="oven", state="done", started_lab_s=began_s,
+                    ended_lab_s=ended_s),
+        )  # fmt: skip
+    assert state.lab_s == 10 + 35
