@@ -13,6 +13,7 @@ PINS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 READY_TO_RUN := $(VENV)/.installed-all-$(PINS)
 READY_TO_TEST := $(VENV)/.installed-dev-$(PINS)
 
+SPEED := $(filter-out speed/measure.py,$(wildcard speed/*.py))
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ soak: $(READY_TO_TEST) ## long runs: many kills, many seeds
 	$(BIN)/pytest tests -m soak --timeout=0 --durations=20
 
 speed: $(READY_TO_TEST) ## speed figures, written to speed/results
-	$(BIN)/python -m speed
+	@for script in $(SPEED); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 clean: ## remove the environment, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
