@@ -26,7 +26,7 @@ from twinloop.ids import new_incarnation
 from twinloop.messages import Bye, Message, Presence, Welcome
 from twinloop.wire.bell import Bell
 from twinloop.wire.effects import Exit, Send
-from twinloop.wire.endpoint import connect_checked, make_socket, receive_frames
+from twinloop.wire.endpoint import check_endpoint, connect_checked, make_socket, receive_frames
 from twinloop.wire.envelope import MAX_ARRAY_FRAMES, MAX_MESSAGE_BYTES, Frame, pack, unpack
 from twinloop.wire.mailbox_core import HUB, Deliver, MailboxCore, MailboxEffect, Role
 
@@ -74,6 +74,8 @@ class Mailbox:
         context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
         clock: WireClock | None = None,
     ) -> None:
+        # before any socket is made, so that a refusal leaves nothing open
+        check_endpoint(endpoint)
         self.ended: Exit | None = None
         self.rejects: Counter[str] = Counter()
         self.n_unsent = 0

@@ -21,7 +21,12 @@ from twinloop.wire.depot_words import (
     decode_word,
     encode_word,
 )
-from twinloop.wire.endpoint import connect_checked, make_socket, receive_frames
+from twinloop.wire.endpoint import (
+    check_endpoint,
+    connect_checked,
+    make_socket,
+    receive_frames,
+)
 
 __all__ = ["Element", "StreamPublisher", "StreamSubscriber"]
 
@@ -51,6 +56,7 @@ class _Line:
     """One dealer socket to a depot, closed with its context."""
 
     def __init__(self, endpoint: str) -> None:
+        check_endpoint(endpoint)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, max_bytes=CHUNK_BYTES, hwm=_QUEUE)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
