@@ -223,9 +223,12 @@ class AdapterCore:
         return desk.flush()
 
     def shutdown(self, reason: str, now_s: float) -> list[AdapterEffect]:
-        """Begin the end of the process: cancel, safe state, ask what was cancelled, `Exit`."""
+        """Begin the end of the process: finish or cancel, safe state, ask what was cancelled, `Exit`.
+
+        What declares `finish` for a silence has `finish_s` for that.
+        """
         self._desk.now_s = now_s
-        if self._desk.end_by_s is None:
+        if self._desk.finish_by_s is None:
             self._safety.begin_end(reason)
             self._safety.end_when_safe()
         return self._desk.flush()
@@ -239,7 +242,8 @@ class AdapterCore:
         ]
         times += [w.ask_at_s for w in desk.work.values() if w.ask_at_s is not None]
         times += desk.outbox.times_s()
-        times += [] if desk.end_by_s is None else [desk.end_by_s]
+        ends_s = desk.finish_by_s if desk.end_by_s is None else desk.end_by_s
+        times += [] if ends_s is None else [ends_s]
         return min(times, default=None)
 
     @property

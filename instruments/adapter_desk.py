@@ -67,6 +67,7 @@ class Desk:
         self.work: dict[CommandKey, Work] = {}
         self.securing: set[str] = set()
         self.ending = ""
+        self.finish_by_s: float | None = None
         self.end_by_s: float | None = None
         self.now_s = self.lab_now_s = 0.0
         self.spool_bytes = 0

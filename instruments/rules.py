@@ -41,7 +41,8 @@ class AdapterSettings:
         poll_s: pause before a device that is still at it, or could not be asked, is asked again [s].
         max_starts: how often an idempotent action is tried.
         max_ask_errors: how often an instrument that cannot be asked is asked before UNKNOWN.
-        shutdown_s: longest wait for safe states and cancelled actions at the end [s].
+        finish_s: at the end, so long may an action that declares `finish` for a silence go on [s].
+        shutdown_s: after that, longest wait for safe states and cancelled actions [s].
     """
 
     clock_factor: float = 1.0
@@ -52,6 +53,7 @@ class AdapterSettings:
     poll_s: float = 0.5
     max_starts: int = 3
     max_ask_errors: int = 10
+    finish_s: float = 0.0
     shutdown_s: float = 3.0
 
 

@@ -87,23 +87,40 @@ class Safety:
             self._latch(instrument, f"safe_state of the watchdog failed: {error}")
 
     def begin_end(self, reason: str) -> None:
-        """Make everything safe: the process is about to end."""
+        """The process is about to end: make safe what is not to be finished first."""
         desk = self._desk
-        desk.end_by_s, desk.ending = desk.now_s + desk.settings.shutdown_s, reason
-        for name in desk.instruments:
-            self.secure(name, reason)
+        desk.finish_by_s, desk.ending = desk.now_s + desk.settings.finish_s, reason
+        # instruments of one chamber share a sample: an idle one is not made safe under the others
+        for name in [n for n in desk.instruments if desk.ledger.open_on(n) is not None]:
+            if not self._may_finish(name):
+                self.secure(name, reason)
 
     def end_when_safe(self) -> None:
         """End the process when all is safe and every cancelled action has been asked about."""
         desk = self._desk
-        if desk.end_by_s is None:
+        if desk.finish_by_s is None:
             return
+        if desk.end_by_s is None:
+            if desk.now_s < desk.finish_by_s and any(map(self._may_finish, desk.instruments)):
+                return
+            desk.end_by_s = desk.now_s + desk.settings.shutdown_s
+            for name in [n for n in desk.instruments if n not in desk.securing]:
+                self.secure(name, desk.ending)
         is_moving = any(w.phase in {"running", "asking"} for w in desk.work.values())
         if not desk.securing and not is_moving:
             desk.do(Sync(), Exit(0, desk.ending))
         elif desk.now_s >= desk.end_by_s:
             left = sorted(desk.securing) or sorted(str(key) for key in desk.work)
             desk.do(Sync(), Exit(1, f"{desk.ending}; not finished in time: {left}"))
+
+    def _may_finish(self, instrument: str) -> bool:
+        """Return True while an action is under way that declares `finish`, and is not cancelled."""
+        record = self._desk.ledger.open_on(instrument)
+        work = self._desk.work_on(instrument)
+        if record is None or work is None or work.is_aborted or instrument in self._desk.securing:
+            return False
+        rules = self._desk.rules(record)
+        return rules is not None and rules.spec.on_silence is OnSilence.FINISH
 
     def _latch(self, instrument: str, reason: str) -> None:
         if instrument not in self._desk.ledger.trips:

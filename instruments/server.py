@@ -95,6 +95,7 @@ def _server(
         clock_factor=spec.clock_factor,
         spool_limit_bytes=spec.spool_limit_bytes,
         spool_reserve_bytes=spec.spool_reserve_bytes,
+        finish_s=spec.finish_s,
     )
     return AdapterServer(
         instruments,

@@ -4,7 +4,15 @@ import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from twinloop.errors import ArgumentError, ConfigError, ConfigProblem
 from twinloop.ids import Name
@@ -34,6 +42,7 @@ class AdapterSpec(BaseModel):
         stop_endpoint: where it takes an emergency stop without the hub, if anywhere.
         telemetry_s: real time between two readings of all readouts [s].
         spool_limit_bytes, spool_reserve_bytes: see `AdapterSettings`.
+        finish_s: see `AdapterSettings`.
         beat_limit_s: silence of the adapter after which its watchdog acts [s, real].
         finish_bound_lab_s: how long the watchdog of a dead adapter leaves alone what declares
             `finish` or `hold` on silence, waiting for the adapter to come back [s, laboratory].
@@ -50,6 +59,7 @@ class AdapterSpec(BaseModel):
     telemetry_s: PositiveFloat = 1.0
     spool_limit_bytes: PositiveInt = 2 * 1024**3
     spool_reserve_bytes: PositiveInt = 64 * 1024**2
+    finish_s: NonNegativeFloat = 0.0
     beat_limit_s: PositiveFloat = 5.0
     finish_bound_lab_s: PositiveFloat = 600.0
 

@@ -21,7 +21,9 @@ __all__ = ["CANNOT_LEAD", "CONDUCTOR", "HUB", "adapter_spec", "crew_of"]
 CANNOT_LEAD = 4
 CONDUCTOR, HUB = "conductor", "hub"
 _CONDUCTOR_GRACE_S = 6.0
-_ADAPTER_GRACE_S = 6.0
+# half a film helps nobody: a growth of a demonstration may end before its adapter does
+_ADAPTER_FINISH_S = 3.0
+_ADAPTER_GRACE_S = 6.5
 # an operation that has begun goes to its end, within reason: half a film helps nobody
 _MACHINE_GRACE_S = 7.0
 _HUB_GRACE_S = 2.0
@@ -46,6 +48,7 @@ def crew_of(campaign: Campaign, folder: RunFolder, hub: str) -> Crew:
             machine = free_endpoint()
             machines.append(_machine(adapter, laboratory, folder, machine))
         spec = adapter_spec(laboratory, adapter.name, folder.adapters / adapter.name, hub, machine)
+        spec = spec.model_copy(update={"finish_s": _ADAPTER_FINISH_S})
         adapters.append(_adapter(spec, folder.cwd))
     children = (_hub(folder, hub), *machines, *adapters, _conductor(folder, hub))
     ranks = (

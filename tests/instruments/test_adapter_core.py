@@ -760,6 +760,48 @@ def test_the_end_waits_for_safe_states_and_for_what_was_cancelled(bench: Bench) 
     assert effects[-1] == Exit(0, "SIGTERM")
 
 
+def _busy_bench(finish_s: float) -> tuple[Bench, Command]:
+    bench = Bench(finish_s=finish_s)
+    bench.load()
+    command = bench.command("1", "anneal", hold_K=900, hold_s=1)
+    bench.say(command)
+    return bench, command
+
+
+def test_what_declares_finish_is_finished_before_the_end() -> None:
+    bench, command = _busy_bench(finish_s=3.0)
+    effects = bench.run(bench.core.shutdown("SIGTERM", bench.now_s))
+    assert not of(effects, CancelAction)
+    assert not of(effects, RunSafeState), "not even the idle one: it may look at the same sample"
+    assert not of(bench.tick(1.0), RunSafeState)
+    effects = bench.report(Returned(command.key, {"peak_K": 900.0}))
+    assert len(of(effects, RunSafeState)) == 2
+    assert bench.core.ledger.records[command.key].final.state == "done"
+    bench.report(SafeStateDone("furnace"))
+    assert bench.report(SafeStateDone("oven"))[-1] == Exit(0, "SIGTERM")
+
+
+def test_what_does_not_finish_in_time_is_cut_short_before_the_end() -> None:
+    bench, command = _busy_bench(finish_s=3.0)
+    bench.run(bench.core.shutdown("SIGTERM", bench.now_s))
+    bench.tick(2.9)
+    assert bench.core.wake_at_s == pytest.approx(3.0)
+    effects = bench.tick(0.1)
+    assert of(effects, CancelAction)[0].key == command.key
+    assert len(of(effects, RunSafeState)) == 2
+    assert of(bench.tick(9.0), Exit)[0].code == 1
+
+
+def test_what_asks_for_a_safe_state_is_not_finished_at_the_end() -> None:
+    bench = Bench(finish_s=3.0)
+    bench.load()
+    command = bench.command("1", "heat", target_K=500.0)
+    bench.say(command)
+    effects = bench.run(bench.core.shutdown("SIGTERM", bench.now_s))
+    assert of(effects, CancelAction)[0].key == command.key
+    assert len(of(effects, RunSafeState)) == 2, "each of both once"
+
+
 def test_the_end_does_not_wait_for_ever(bench: Bench) -> None:
     bench.run(bench.core.shutdown("SIGTERM", bench.now_s))
     assert of(bench.tick(9.0), Exit)[0].code == 1
