@@ -70,7 +70,7 @@ class Errands:
         """Drop what a trial that is over was waiting for."""
         for task in [t for t, (of, _) in self._computing.items() if of == trial]:
             del self._computing[task]
-            self._book.turn.free += self._pool.cancel(task)
+            self._book.turn.free += self._pool.cancel(task, self._book.now_s)
 
     def propose(self, number: int) -> None:
         """Get a proposal: at once where no model is needed, else from the planner."""

@@ -99,13 +99,14 @@ class Pool:
         self._enqueue(entry)
         return self._dispatch(self._able(task.target), now_s)
 
-    def cancel(self, task: str) -> Effects:
-        """Forget a task, and tell its worker."""
+    def cancel(self, task: str, now_s: float) -> Effects:
+        """Forget a task, tell its worker, and give it the next one."""
         entry = self._entries.pop(task, None)
         if entry is None or entry.worker is None:
             return []
         self._workers[entry.worker].tasks.discard(task)
-        return [Send(entry.worker, CancelTask(task=task))]
+        freed = self._dispatch([entry.worker], now_s)
+        return [Send(entry.worker, CancelTask(task=task)), *freed]
 
     def here(self, name: str, targets: Iterable[str], now_s: float) -> Effects:
         """Note a worker; a new incarnation of a known one has lost what it had."""

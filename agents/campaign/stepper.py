@@ -6,16 +6,26 @@ that is asked for at a path where the journal holds another one (other name, oth
 NotDeterministic: that trial is parked, not the campaign.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from twinloop.errors import LabError, NotDeterministic, StepFailed, StepPartial, StepUnknown
+from twinloop.errors import (
+    ArgumentError,
+    LabError,
+    NotDeterministic,
+    StepFailed,
+    StepPartial,
+    StepUnknown,
+)
 from twinloop.messages import ArrayRef
 from twinloop.protocols.interface import ForeignAwait, Outcome, Protocol, Step, Together, Trial
 from twinloop.results import decode_result
 
 __all__ = ["Progress", "StepRecord", "StepRequest", "Stepper"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +153,13 @@ class Stepper:
 
     def close(self) -> None:
         """Forget the coroutine."""
-        for _, branch in self._open.values():
-            branch.coroutine.close()
+        waiting = [branch for _, branch in self._open.values()]
         self._open.clear()
+        for branch in waiting:
+            try:
+                branch.coroutine.close()
+            except Exception as err:  # noqa: BLE001  boundary: an author's `finally` that awaits
+                _LOG.warning("trial %s: its protocol does not let go: %s", self._trial.id, err)
 
     def _park(self, record: StepRecord, asked: str) -> None:
         error = NotDeterministic(
@@ -185,7 +199,13 @@ class Stepper:
             path = f"{branch.prefix}{branch.n}"
             branch.n += 1
             if isinstance(asked, Step):
-                request = StepRequest(path, asked, asked.digest())
+                try:
+                    request = StepRequest(path, asked, asked.digest())
+                except (TypeError, ValueError) as err:
+                    # raised in the protocol, or each life of the conductor would die here anew
+                    allowed = f"finite numbers, text, and arrays of earlier steps ({err})"
+                    error = ArgumentError(asked.name, dict(asked.arguments), allowed)
+                    continue
                 self._open[path] = (request, branch)
                 return
             if isinstance(asked, Together):
@@ -241,4 +261,8 @@ def _answer(request: StepRequest, record: StepRecord) -> tuple[Any, BaseExceptio
     if record.state != "done":
         return None, StepUnknown(request.step.name, record.reason)
     refs = {ref.name: ref for ref in record.arrays}
-    return decode_result(record.result, refs.__getitem__, request.step.returns), None
+    try:
+        return decode_result(record.result, refs.__getitem__, request.step.returns), None
+    except KeyError as err:
+        reason = f"its result names array {err}, and came with {sorted(refs) or 'none'}"
+        return None, StepPartial(request.step.name, record.result, reason)

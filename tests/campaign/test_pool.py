@@ -89,9 +89,17 @@ def test_a_cancelled_task_is_never_told_again():
     pool.here("a", ["double"], 0.0)
     pool.submit(task(0), (), 0.0)
     pool.submit(task(1), (), 0.0)
-    assert pool.cancel("task-1") == []
-    assert isinstance(pool.cancel("task-0")[0].message, CancelTask)
+    assert pool.cancel("task-1", 0.0) == []
+    assert isinstance(pool.cancel("task-0", 0.0)[0].message, CancelTask)
     assert told(pool.gone("a", 1.0)) + told(pool.here("b", ["double"], 1.0)) == []
+
+
+def test_a_cancelled_task_makes_room_for_the_next():
+    pool = Pool(credit=1)
+    pool.here("a", ["double"], 0.0)
+    pool.submit(task(0), (), 0.0)
+    pool.submit(task(1), (), 0.0)
+    assert told(pool.cancel("task-0", 0.0)[1:]) == [("a", "task-1")]
 
 
 @given(

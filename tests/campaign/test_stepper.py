@@ -1,14 +1,16 @@
 """The stepper: recorded results drive a protocol, and re-entry is checked."""
 
 import asyncio
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twinloop.agents.campaign.stepper import Stepper, StepRecord
 from twinloop.agents.campaign.testing import Bread, Dough, Oven, Ruler, bake_bread
-from twinloop.errors import LimitViolation, StepFailed, StepPartial, StepUnknown
+from twinloop.errors import ArgumentError, LimitViolation, StepFailed, StepPartial, StepUnknown
 from twinloop.protocols.interface import ForeignAwait, Trial, protocol, together
 
 ANSWERS = {
@@ -186,3 +188,40 @@ def test_the_first_error_of_a_together_comes_after_all_branches_ended():
     assert stepper.progress().waiting == (height,)
     stepper.feed(answer(height, state="failed"))
     assert stepper.progress().outcome == Bread(height=-1.0, crust=0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), np.zeros(3)])
+def test_an_argument_that_cannot_travel_is_an_error_of_the_protocol(value):
+    @protocol(version=1)
+    async def passes_it_on(trial: Trial[Dough], oven: Oven, ruler: Ruler) -> Bread:
+        await oven.load()
+        return Bread(height=await ruler.height(peak_K=value), crust=0.0)
+
+    stepper = Stepper(passes_it_on, trial())
+    stepper.feed(answer(stepper.progress().waiting[0]))
+    assert isinstance(stepper.progress().error, ArgumentError)
+    assert "ruler.height" in str(stepper.progress().error)
+
+
+def test_a_parked_protocol_that_awaits_on_its_way_out_is_let_go():
+    @protocol(version=1)
+    async def tidies_up(trial: Trial[Dough], oven: Oven) -> Bread:
+        try:
+            await oven.load()
+        finally:
+            await oven.load()
+        return Bread(height=1.0, crust=0.0)
+
+    stepper = Stepper(tidies_up, trial())
+    record = answer(stepper.progress().waiting[0])
+    stepper.feed(replace(record, digest="of another version"))
+    assert stepper.progress().is_parked
+
+
+def test_a_result_that_names_an_array_it_did_not_bring_is_partial():
+    stepper = Stepper(bake_bread, trial())
+    stepper.feed(answer(stepper.progress().waiting[0]))
+    request = stepper.progress().waiting[0]
+    stepper.feed(answer(request, result={"peak_K": {"$array": "lost"}, "lasted_s": 1.0}))
+    assert isinstance(stepper.progress().error, StepPartial)
+    assert "'lost'" in str(stepper.progress().error)
