@@ -107,7 +107,10 @@ class Keeper:
         >>> spec = ChildSpec("brief", (sys.executable, "-c", "raise SystemExit(4)"),
         ...                  final=frozenset({4}))
         >>> keeper.add(spec)
-        >>> [news.what for news in keeper.wait_for("brief", within_s=20.0)]
+        >>> news = []
+        >>> while keeper.state("brief") != "finished":
+        ...     news += keeper.poll()
+        >>> [item.what for item in news]
         ['started', 'finished']
     """
 
@@ -138,17 +141,6 @@ class Keeper:
                 news.append(self._start(child))
         return news
 
-    def wait_for(self, name: str, within_s: float) -> list[News]:
-        """Poll until a child is at its end, and return all news; for short-lived ones."""
-        news: list[News] = []
-        end_s = self._now_s() + within_s
-        while self._now_s() < end_s:
-            news += self.poll()
-            if self.state(name) in {"finished", "given up"}:
-                break
-            threading.Event().wait(_LOOK_AGAIN_S)
-        return news
-
     def names(self) -> list[str]:
         """Return the names of all children."""
         return list(self._children)
@@ -177,12 +169,6 @@ class Keeper:
         except OSError:
             return False
         return True
-
-    def kill(self, name: str) -> None:
-        """Kill a child that does not do its work any more; `poll` then treats it as a death."""
-        process = self._children[name].process
-        if process is not None:
-            process.kill()
 
     def end(self, names: Sequence[str] | None = None, grace_s: float | None = None) -> None:
         """End children on purpose: ask all of them, wait, then kill, and sweep their families.

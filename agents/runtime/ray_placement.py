@@ -9,7 +9,7 @@ folder removed, and a new one with a new local cluster is started: one way for a
 import importlib.util
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from twinloop.agents.runtime.compute import ComputeSpec
@@ -37,7 +37,6 @@ class RayPlacement:
         address: of an existing cluster; None for an embedded one.
         num_cpus: share of the embedded cluster; the machine's logical CPUs when None.
         silent_s: after how long a control store that does not answer counts as dead [s].
-        on_change: called in another thread whenever `running` changes.
     """
 
     def __init__(
@@ -47,10 +46,9 @@ class RayPlacement:
         address: str | None = None,
         num_cpus: float | None = None,
         silent_s: float = 20.0,
-        on_change: Callable[[], None] | None = None,
     ) -> None:
         self._folder, self._address, self._num_cpus = folder, address, num_cpus
-        self._silent_s, self._on_change = silent_s, on_change
+        self._silent_s = silent_s
         self._roster = Roster()
         self._keeper = Keeper(folder.run, folder.logs)
         self._hub = ""
@@ -121,14 +119,17 @@ class RayPlacement:
                 self._is_up.clear()
                 self._roster.complain(f"the Ray host ended with {item.detail}")
                 self._roster.wait_all("a new Ray cluster is being made")
-                self._changed()
         for spec in self._roster.specs():
             if spec.name not in self._sent and self._keeper.say(_HOST, spec.model_dump_json()):
                 self._sent.add(spec.name)
 
     def _heard(self, line: str) -> None:
         """Take what the host says: one JSON object a line."""
-        said: Mapping[str, Any] = json.loads(line)
+        try:
+            said: Mapping[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            # it was killed in the middle of a word
+            return
         match said.get("say"):
             case "up":
                 self._is_up.set()
@@ -139,8 +140,3 @@ class RayPlacement:
                 self._folder.write_pids(said["pids"])
             case "problem":
                 self._roster.complain(said["text"])
-        self._changed()
-
-    def _changed(self) -> None:
-        if self._on_change is not None:
-            self._on_change()

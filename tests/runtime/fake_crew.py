@@ -1,6 +1,6 @@
 """A supervisor with children that do nothing, and those children; run as a script by the tests.
 
-`fake_crew.py supervise FOLDER [broken]`, `fake_crew.py child NAME`.
+`fake_crew.py supervise FOLDER [ROLE of the chamber]`, `fake_crew.py child NAME`.
 """
 
 import os
@@ -15,7 +15,7 @@ from twinloop.agents.runtime.run_folder import RunFolder
 from twinloop.agents.runtime.supervisor import Crew, Supervisor, stopped_by_signals
 
 
-def supervise(folder: RunFolder, is_broken: bool) -> int:
+def supervise(folder: RunFolder, chamber: str) -> int:
     """Run the supervisor: hub, chamber, a child that is deaf, and a leader."""
 
     def child(name: str, role: str) -> ChildSpec:
@@ -25,12 +25,14 @@ def supervise(folder: RunFolder, is_broken: bool) -> int:
             cwd=folder.path,
             final=frozenset({0, 3}) if role == "leader" else frozenset(),
             grace_s=2.0,
+            # the watchdog of an adapter outlives it
+            sweep_family=role != "guarded",
             policy=lambda: RestartPolicy(first_s=0.05, longest_s=0.1),
         )
 
     children = (
         child("hub", "listener"),
-        child("chamber", "broken" if is_broken else "listener"),
+        child("chamber", chamber),
         child("stubborn", "deaf"),
         child("conductor", "leader"),
     )
@@ -39,6 +41,11 @@ def supervise(folder: RunFolder, is_broken: bool) -> int:
     supervisor = Supervisor(folder, crew, _say)
     with stopped_by_signals(supervisor):
         return supervisor.run()
+
+
+def leave_a_deaf_child(name: str) -> None:
+    """Start a process in a session of its own, as Ray does with its helpers."""
+    subprocess.Popen([sys.executable, __file__, "deaf", name], start_new_session=True)
 
 
 def _say(line: str) -> None:
@@ -53,12 +60,13 @@ def live(role: str, name: str) -> int:
             return 9
         case "deaf":
             threading.Event().wait()
+        case "guarded":
+            leave_a_deaf_child(name)
         case "leader":
             verdict = Path("verdict")
             if verdict.exists():
                 return int(verdict.read_text())
-            # as Ray's helpers do: in a session of their own, and deaf
-            subprocess.Popen([sys.executable, __file__, "deaf", name], start_new_session=True)
+            leave_a_deaf_child(name)
     while os.read(0, 100):
         continue
     with Path("order.txt").open("a") as order:
@@ -68,5 +76,5 @@ def live(role: str, name: str) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "supervise":
-        sys.exit(supervise(RunFolder.open(Path(sys.argv[2])), "broken" in sys.argv))
+        sys.exit(supervise(RunFolder.open(Path(sys.argv[2])), (*sys.argv[3:], "listener")[0]))
     sys.exit(live(sys.argv[1], sys.argv[2]))

@@ -123,6 +123,15 @@ def test_a_child_ends_when_its_input_closes_and_a_deaf_one_is_killed(keeper: Kee
     assert keeper.poll() == []
 
 
+def test_what_an_ended_child_leaves_behind_is_ended_too(keeper: Keeper) -> None:
+    program = LEAVES_A_CHILD.replace("threading.Event().wait()\n", LISTENS)
+    keeper.add(child("ray", program))
+    until(keeper, says("ray", "started"))
+    until(keeper, lambda _: len(SystemTable().marked(keeper.run)) == 2)
+    keeper.end()
+    assert SystemTable().marked(keeper.run) == []
+
+
 def test_lines_go_to_a_child_and_come_from_it(keeper: Keeper) -> None:
     heard: list[str] = []
     echo = "import sys\nfor line in sys.stdin: print(line.upper(), end='', flush=True)\n"

@@ -130,6 +130,15 @@ def test_when_the_supervisor_is_killed_everything_ends_within_ten_seconds(run: R
     assert run.until(run.is_empty) < 10.0
 
 
+def test_the_watchdog_of_an_adapter_does_not_outlive_the_run(folder: RunFolder) -> None:
+    run = Run(folder, "guarded")
+    run.until(lambda: run.is_complete() and len(run.families()["chamber"]) == 2)
+    run.process.send_signal(signal.SIGTERM)
+    run.process.communicate()
+    assert run.process.returncode == 3
+    assert run.is_empty()
+
+
 def test_a_child_that_cannot_live_ends_the_run_with_a_reason(folder: RunFolder) -> None:
     run = Run(folder, "broken")
     said, _ = run.process.communicate()
