@@ -35,7 +35,7 @@ class LabCommand(TyperCommand):
 
 
 class LabGroup(TyperGroup):
-    """A group of commands that prints a LabError as text, without a traceback."""
+    """A group of commands that prints a LabError, or a missing extra, without a traceback."""
 
     def invoke(self, ctx: Any) -> object:
         """Run the command; end with status 2 for a wrong configuration, 1 for another error."""
@@ -53,4 +53,13 @@ class LabGroup(TyperGroup):
             raise typer.Exit(CONFIG_STATUS) from err
         except LabError as err:
             typer.echo(str(err), err=True)
+            raise typer.Exit(ERROR_STATUS) from err
+        except ModuleNotFoundError as err:
+            if err.name is None or err.name.partition(".")[0] == "twinloop":
+                raise
+            typer.echo(
+                f"this command needs {err.name}, which the light base install leaves out; "
+                "install it with: pip install 'twinloop[all]'",
+                err=True,
+            )
             raise typer.Exit(ERROR_STATUS) from err

@@ -131,6 +131,14 @@ def test_the_command_line_helps_in_a_bare_environment(bare, words):
     assert "Usage" in run(bare / "bin" / "twinloop", *words, "--help")
 
 
+def test_a_command_that_needs_more_says_what_to_install(bare, tmp_path):
+    command = [bare / "bin" / "twinloop", "run", "quick", "--folder", tmp_path / "run"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith("install it with: pip install 'twinloop[all]'")
+    assert "Traceback" not in result.stderr
+
+
 LAB = """\
 lab: bench
 instruments:
