@@ -153,7 +153,8 @@ def announce(path: Path, endpoint: str) -> None:
 
 def _stop_with_stdin(hub: Hub) -> None:
     # the pipe closes when the parent dies, however it dies
-    while sys.stdin.buffer.read(4096):
+    # not sys.stdin: its lock, held by a daemon thread, can abort the interpreter at its end
+    while os.read(0, 4096):
         continue
     hub.stop()
 

@@ -214,7 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _watch_stdin(server: MachineServer) -> None:
-    while sys.stdin.buffer.read(4096):
+    # not sys.stdin: its lock, held by a daemon thread, can abort the interpreter at its end
+    while os.read(0, 4096):
         pass
     server.stop(GRACE_S)
 
