@@ -33,7 +33,8 @@ def admit(desk: Desk, command: Command) -> ActionRules:
         raise Refusal(str(err)) from err
     if name in desk.ledger.trips:
         trip = desk.ledger.trips[name]
-        raise Refusal(f"{name} is tripped: {trip}; a person must clear it")
+        # definite, but of the moment: the film that waits is not to blame
+        raise Refusal(f"{name} is tripped: {trip}; a person must clear it", may_retry=True)
     if desk.now_s > command.not_after_s:
         late_s = desk.now_s - command.not_after_s
         raise Refusal(f"{late_s:.3g} s after its latest start", may_retry=True)

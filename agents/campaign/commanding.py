@@ -1,20 +1,24 @@
 """Commands to instruments: journalled first, told until answered, settled once. No I/O."""
 
+from pydantic import ValidationError
+
 from twinloop.agents.campaign.book import Book
 from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import MAX_ATTEMPTS, Issue
-from twinloop.agents.campaign.events import Commanded, Decided, Leased, Settled
+from twinloop.agents.campaign.events import Commanded, Computed, Decided, Leased, Settled
 from twinloop.agents.campaign.leases import LeaseKeeper
 from twinloop.agents.campaign.state import TrialState
+from twinloop.errors import MessageRejected
 from twinloop.ids import CommandKey
 from twinloop.messages import Command, LeaseGranted, Outcome, OutcomeAck
 from twinloop.protocols.interface import plain
 from twinloop.wire.effects import Send
+from twinloop.wire.envelope import pack
 
 __all__ = ["Commanding"]
 
 _RETRY_S = 2.0
-_BACK_OFF_S = 1.0
+_BACK_OFF_S, _LONGEST_BACK_OFF_S = 1.0, 60.0
 
 
 class Commanding:
@@ -30,6 +34,22 @@ class Commanding:
         self._book, self._brief, self._leases = book, brief, leases
         self._told: dict[CommandKey, float] = {}
         self._not_before: dict[tuple[str, str], float] = {}
+        self._refusals: dict[tuple[str, str], str] = {}
+
+    def waiting(self) -> list[str]:
+        """Return what is commanded again after a refusal, and the refusal, for people."""
+        trials = self._book.state.trials
+        return [
+            f"{trial} will be commanded again at step {step}: {reason}"
+            for (trial, step), reason in self._refusals.items()
+            if trial in trials and step not in trials[trial].open
+        ]
+
+    def forget(self, trial: str) -> None:
+        """Drop what a trial that is over was waiting for."""
+        for place in [p for p in self._refusals if p[0] == trial]:
+            del self._refusals[place]
+            self._not_before.pop(place, None)
 
     @property
     def wake_at_s(self) -> float | None:
@@ -94,8 +114,27 @@ class Commanding:
             sample=self._book.state.trials[decision.trial].sample,
             ledger=lease.ledger,
         )
+        try:
+            pack(self._message(command, lease))
+        except (MessageRejected, ValidationError) as err:
+            self._cannot_be_sent(decision, str(err))
+            return
         self._book.record(command)
         self._tell(command)
+
+    def _cannot_be_sent(self, decision: Issue, why: str) -> None:
+        """Fail a step whose command no message holds: told for ever, it would never be heard."""
+        request = decision.request
+        self._book.record(
+            Computed(
+                trial=decision.trial,
+                path=request.path,
+                name=request.step.name,
+                digest=request.digest,
+                state="failed",
+                reason=f"its command cannot be sent: {why}"[:2000],
+            )
+        )
 
     def _tell(self, command: Commanded) -> None:
         """Send a command, new or again: the adapter answers a key that it knows."""
@@ -103,7 +142,11 @@ class Commanding:
         if lease is None or lease.ledger != command.ledger:
             return
         self._told[command.key] = self._book.now_s
-        message = Command(
+        message = self._message(command, lease)
+        self._book.turn.gated.append(Send(self._brief.adapters[command.instrument], message))
+
+    def _message(self, command: Commanded, lease: LeaseGranted) -> Command:
+        return Command(
             key=command.key,
             instrument=command.instrument,
             action=command.action,
@@ -113,7 +156,6 @@ class Commanding:
             ledger=lease.ledger,
             not_after_s=self._leases.not_after_s(command.instrument, self._book.now_s),
         )
-        self._book.turn.gated.append(Send(self._brief.adapters[command.instrument], message))
 
     def tick(self) -> None:
         """Tell again what has not been answered."""
@@ -179,9 +221,12 @@ class Commanding:
         # closed as never begun is a definite failure, and no fault of the sample
         state = "failed" if message.state == "not_done" else message.state
         may_retry = state == "failed" and message.may_retry and command.key.attempt < MAX_ATTEMPTS
+        place = (command.key.trial, command.key.step)
+        self._refusals.pop(place, None)
         if may_retry:
-            place = (command.key.trial, command.key.step)
-            self._not_before[place] = self._book.now_s + _BACK_OFF_S
+            pause_s = min(_BACK_OFF_S * 2 ** (command.key.attempt - 1), _LONGEST_BACK_OFF_S)
+            self._not_before[place] = self._book.now_s + pause_s
+            self._refusals[place] = message.reason[:200]
         self._told.pop(command.key, None)
         self._book.record(
             Settled(

@@ -22,6 +22,7 @@ from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.reading import fold
+from twinloop.agents.campaign.state import ImpossibleEvent
 from twinloop.agents.config.interface import Campaign, load_campaign
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle, fits_inline
@@ -29,7 +30,7 @@ from twinloop.agents.runtime.placement import InProcessPlacement, Placement, Sub
 from twinloop.agents.runtime.processes import end_with_stdin
 from twinloop.agents.runtime.run_folder import RunFolder, installed_versions
 from twinloop.clocks import RealWireClock
-from twinloop.errors import ArgumentError, ConfigError
+from twinloop.errors import ArgumentError, ConfigError, JournalCorrupt
 from twinloop.ids import new_incarnation
 from twinloop.log.sqlite import SqliteLog
 from twinloop.messages import Message
@@ -41,6 +42,7 @@ __all__ = ["CANNOT_LEAD", "Conductor", "main"]
 
 CANNOT_LEAD = 4
 NAME = "conductor"
+_PROBLEMS = 3
 _LOG = logging.getLogger(__name__)
 
 
@@ -133,13 +135,22 @@ class Conductor:
         versions = _main_versions()
         brief = brief_of(self.campaign, versions, self.folder.run)
         log = SqliteLog(self.folder.path / "journal.db", f"journal-{self.folder.run}")
+        # a journal that was tampered with, or that a disk has spoilt, leads nobody
+        log.verify()
         state = fold(log.read())
         self._depot.start()
         (self.folder.path / "depot.txt").write_text(self._depot.endpoint, encoding="utf-8")
-        core = ConductorCore(brief, state, new_incarnation(), self._depot.endpoint, versions)
         specs = compute_specs(self.campaign)
         n_cpus = sum(spec.num_cpus for spec in specs)
         placement = make_placement(self.campaign, self.folder, n_cpus)
+        core = ConductorCore(
+            brief,
+            state,
+            new_incarnation(),
+            self._depot.endpoint,
+            versions,
+            lambda: placement.problems()[-_PROBLEMS:],
+        )
         placement.start(self._hub)
         try:
             for spec in specs:
@@ -163,6 +174,8 @@ class Conductor:
                 core, mailbox, log, self._perform, receive_arrays=receive, clock=RealWireClock()
             )
             ended = loop.run()
+            for note in core.state.notes:
+                _LOG.warning("this campaign has changed between its lives: %s", note)
             for problem in placement.problems():
                 _LOG.warning("placement: %s", problem)
             return ended
@@ -205,11 +218,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.exit_with_stdin:
         end_with_stdin(lambda: None, grace_s=0.0)
     try:
-        conductor = Conductor(RunFolder.open(given.folder), given.hub)
-    except ConfigError as err:
+        ended = Conductor(RunFolder.open(given.folder), given.hub).run()
+    except (ConfigError, JournalCorrupt, ImpossibleEvent) as err:
+        # another life would find the same
         sys.stderr.write(f"{err}\n")
         return CANNOT_LEAD
-    ended = conductor.run()
     _LOG.info("ends with status %d: %s", ended.code, ended.reason)
     return ended.code
 

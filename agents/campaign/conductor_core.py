@@ -5,7 +5,7 @@ and the effects come out in an order that no crash can exploit. `Commanding` tal
 `Errands` to compute agents, `LeaseKeeper` holds the leases.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from twinloop.agents.campaign.core import (
     Release,
     StartTrial,
     decide,
+    may_propose,
     waiting,
 )
 from twinloop.agents.campaign.errands import Errands
@@ -35,11 +36,14 @@ from twinloop.agents.campaign.events import (
     Resumed,
     TrialEnded,
     TrialStarted,
+    code_of,
 )
 from twinloop.agents.campaign.leases import LeaseKeeper
 from twinloop.agents.campaign.pool import Pool
 from twinloop.agents.campaign.state import CampaignState, TrialState
 from twinloop.agents.campaign.stepper import Progress
+from twinloop.errors import ArgumentError
+from twinloop.ids import canonical_json
 from twinloop.messages import (
     Control,
     LeaseGranted,
@@ -53,6 +57,7 @@ from twinloop.messages import (
     View,
 )
 from twinloop.wire.effects import Exit, Send
+from twinloop.wire.envelope import MAX_HEADER_BYTES
 
 __all__ = ["STOPPED", "ConductorCore"]
 
@@ -60,8 +65,12 @@ STOPPED = 3
 """Exit status of a conductor that a person stopped: not to be started again."""
 
 _VIEW_S = 0.5
+_SELF = "the conductor"
 # a picture of the campaign has to fit into one message
 _SHOWN = 20
+_LONGEST_REASON = 300
+_VIEW_BYTES = MAX_HEADER_BYTES - 1024
+_FAILURES = 5
 
 
 class ConductorCore:
@@ -73,6 +82,7 @@ class ConductorCore:
         incarnation: identity of this life.
         depot: endpoint of the depot.
         versions: of this life's code, for the journal.
+        problems: what is wrong with the placement, for people.
     """
 
     def __init__(
@@ -82,6 +92,7 @@ class ConductorCore:
         incarnation: str,
         depot: str = "",
         versions: Mapping[str, str] | None = None,
+        problems: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.brief, self.incarnation = brief, incarnation
         self.pool = Pool()
@@ -91,7 +102,7 @@ class ConductorCore:
         self._commands = Commanding(self._book, brief, self.leases)
         self._errands = Errands(self._book, brief, self.pool, depot)
         self._steppers = Steppers(brief)
-        self._versions = dict(versions or {})
+        self._versions, self._problems = dict(versions or {}), problems
         self._viewers: set[str] = set()
         self._view_s = 0.0
         self.is_over = False
@@ -112,7 +123,11 @@ class ConductorCore:
         if self.state.started is None:
             self._book.record(self.brief.first)
         life = ConductorStarted(
-            incarnation=self.incarnation, life=self.state.life + 1, versions=self._versions
+            incarnation=self.incarnation,
+            life=self.state.life + 1,
+            versions=self._versions,
+            code=code_of(self.brief.first),
+            notes=tuple(_changes(self.state.code, code_of(self.brief.first))),
         )
         self._book.record(life)
         self._book.turn.free += self.leases.tick(now_s)
@@ -132,14 +147,14 @@ class ConductorCore:
                 self._errands.on_result(sender, message, arrays)
             case Outcome():
                 self._commands.on_outcome(sender, message)
-            case LeaseRenewed():
+            case LeaseRenewed() if sender == self.brief.adapters.get(message.instrument):
                 self.leases.renewed(message, now_s)
             case LeaseGranted():
                 self._commands.on_granted(sender, message)
-            case LeaseRefused():
+            case LeaseRefused() if sender == self.brief.adapters.get(message.instrument):
                 self.leases.refused(message)
             case ReadoutReply():
-                self._errands.on_reading(message)
+                self._errands.on_reading(sender, message)
             case Presence():
                 self._on_presence(message)
             case Control():
@@ -177,7 +192,17 @@ class ConductorCore:
         reasons = waiting(state, self.brief.plan, self.leases.usable, self._progress)
         trips = [f"{n} is tripped: {why}; clear it" for n, why in self.leases.trips.items()]
         refusals = [f"no lease on {n}: {why}" for n, why in self.leases.refusals.items()]
-        return (*reasons, *trips, *refusals)
+        silent = [
+            f"no lease on {n}: its adapter {self.brief.adapters[n]} does not answer; "
+            "is it running? (twinloop instrument list)"
+            for n in self.leases.unanswered
+        ]
+        if state.finished is not None:
+            return reasons
+        others = (*self._commands.waiting(), *self._errands.waiting())
+        if self.pool.lacking():
+            others += tuple(self._problems())
+        return (*reasons, *trips, *refusals, *silent, *others)
 
     def view(self) -> dict[str, Any]:
         """Return a picture of the campaign for people."""
@@ -206,7 +231,8 @@ class ConductorCore:
                 }
                 for t in list(state.trials.values())[:_SHOWN]
             ],
-            "waiting": list(self.waiting())[:_SHOWN],
+            "waiting": [reason[:_LONGEST_REASON] for reason in self.waiting()[:_SHOWN]],
+            "notes": list(state.notes[-_SHOWN:]),
             "leases": sorted(self.leases.usable),
             "workers": self.pool.workers,
             "depot": self._depot,
@@ -286,9 +312,15 @@ class ConductorCore:
     def _end(self, decision: EndTrial) -> None:
         progress = decision.progress
         trial = self.state.trials[decision.trial]
+        score, reason, outcome = None, str(progress.error), {}
         if progress.outcome is not None:
             outcome = progress.outcome.model_dump(mode="json")
-            score = self.brief.goal.score(outcome)
+            try:
+                score = self.brief.goal.score(outcome)
+            except ArgumentError as err:
+                # what no planner can use would end each life of the conductor anew
+                reason = f"its outcome cannot be judged: {err}"
+        if score is not None:
             event = TrialEnded(
                 trial=trial.id,
                 number=trial.number,
@@ -304,11 +336,28 @@ class ConductorCore:
                 trial=trial.id,
                 number=trial.number,
                 state="parked" if progress.is_parked else "failed",
-                reason=str(progress.error),
+                outcome=outcome,
+                reason=reason[:2000],
             )
         self._steppers.forget(trial.id)
         self._errands.forget(trial.id)
+        self._commands.forget(trial.id)
         self._book.record(event)
+        self._pause_when_all_fails(event)
+
+    def _pause_when_all_fails(self, last: TrialEnded) -> None:
+        """Pause after failures in a row: what fails them all would soon have spent the budget."""
+        state = self.state
+        ended = state.ended[-_FAILURES:]
+        is_left = bool(state.ready) or may_propose(state, self.brief.plan)
+        if len(ended) < _FAILURES or any(t.y is not None for t in ended) or not is_left:
+            return
+        if state.paused is None:
+            reason = (
+                f"the last {_FAILURES} trials failed, at last: {last.reason[:300]}; "
+                "see to it, then: twinloop unpause"
+            )
+            self._book.record(Paused(person=_SELF, reason=reason))
 
     def _on_control(self, sender: str, message: Control) -> None:
         person = message.person or sender
@@ -348,6 +397,29 @@ class ConductorCore:
                 return
 
     def _show(self, *viewers: str) -> None:
-        content = self.view()
-        view = View(campaign=self.brief.first.campaign, content=content)
+        view = View(campaign=self.brief.first.campaign, content=_fitting(self.view()))
         self._book.turn.free += [Send(viewer, view) for viewer in sorted(viewers)]
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Yield what another life of the campaign was led by, for people."""
+    for name, found in now.items():
+        if before.get(name, found) != found:
+            yield (
+                f"{name} is {found}, was {before[name]}: trials under way go on where their records "
+                "fit it, and are parked where they do not"
+            )
+
+
+def _fitting(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a picture small enough for one message: its lists are shortened, the longest first."""
+    while len(canonical_json(content)) > _VIEW_BYTES:
+        lists = {name: value for name, value in content.items() if isinstance(value, list)}
+        longest = max(lists, key=lambda name: len(canonical_json(lists[name])), default="")
+        if not longest or not lists[longest]:
+            return {"notes": ["the picture of the campaign is too large for a message"]}
+        kept = len(lists[longest]) // 2
+        # of what happened the latest counts, of what is waited for the first
+        cut = lists[longest][-kept:] if longest == "values" and kept else lists[longest][:kept]
+        content = {**content, longest: cut}
+    return content

@@ -15,6 +15,7 @@ from twinloop.ids import CommandKey
 
 __all__ = [
     "MAX_ATTEMPTS",
+    "MAX_HELD",
     "Ask",
     "Compute",
     "Decision",
@@ -26,11 +27,15 @@ __all__ = [
     "Release",
     "StartTrial",
     "decide",
+    "may_propose",
     "waiting",
 ]
 
-MAX_ATTEMPTS = 5
-"""Commands at one step before a refusal that may be retried becomes the protocol's failure."""
+MAX_ATTEMPTS = 12
+"""Commands at one step, some minutes apart at last, before a passing refusal becomes a failure."""
+
+MAX_HELD = 3
+"""Trials that wait for a person before no other is started: each has cost a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,8 @@ def _owner(state: CampaignState, target: str) -> str | None:
     )
 
 
-def _may_propose(state: CampaignState, plan: Plan) -> bool:
+def may_propose(state: CampaignState, plan: Plan) -> bool:
+    """Return True while the budget allows another trial."""
     tried = len(state.proposed) - state.discarded
     return tried < plan.experiments and state.lab_s < plan.lab_s
 
@@ -159,9 +165,9 @@ def decide(
     if state.ready and has_room:
         decisions.append(StartTrial(state.ready[0]))
     wanted = max(plan.ahead, 1 if has_room else 0)
-    if len(state.ready) < wanted and _may_propose(state, plan):
+    if len(state.ready) < wanted and may_propose(state, plan):
         decisions.append(Propose(len(state.proposed)))
-    if not state.trials and not state.ready and not _may_propose(state, plan):
+    if not state.trials and not state.ready and not may_propose(state, plan):
         decisions.append(Finish(_spent(state, plan)))
     return tuple(decisions)
 
@@ -169,6 +175,8 @@ def decide(
 def _has_room(state: CampaignState, plan: Plan) -> bool:
     """Return True when another trial may start: films that are only judged now are in nobody's way."""
     active = [t for t in state.trials.values() if not t.is_held]
+    if len(state.trials) - len(active) >= MAX_HELD:
+        return False
     all_given_back = {
         t.id for t in active if plan.instruments and t.released >= set(plan.instruments)
     }
@@ -239,7 +247,13 @@ def waiting(
             f"{trial.id} waits for a person: {s.key} is unknown ({s.reason})"
             for s in trial.unknown.values()
         ]
-        for request in progress(trial).waiting:
+        found = progress(trial)
+        if found.error is not None:
+            reasons += [
+                f"{trial.id} ends when {c.key} is settled: {found.error}"
+                for c in trial.open.values()
+            ]
+        for request in found.waiting:
             step = request.step
             what = f"{trial.id} waits for {step.name}"
             instrument = plan.instruments.get(step.target, step.target)
@@ -251,6 +265,9 @@ def waiting(
                 reasons.append(f"{what}: no lease on {instrument}")
             else:
                 reasons.append(what)
-    if len(state.ready) < plan.ahead and _may_propose(state, plan):
+    n_held = sum(t.is_held for t in state.trials.values())
+    if n_held >= MAX_HELD:
+        reasons.append(f"no trial is started while {n_held} wait for a person: twinloop decide")
+    if len(state.ready) < plan.ahead and may_propose(state, plan):
         reasons.append(f"proposal {len(state.proposed)} is asked of the planner")
     return tuple(reasons)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from twinloop.ids import CommandKey
+from twinloop.ids import CommandKey, canonical_json, digest_of
 from twinloop.log.interface import Entry, Stored
 from twinloop.messages import ArrayRef
 
@@ -29,6 +29,7 @@ __all__ = [
     "Settled",
     "TrialEnded",
     "TrialStarted",
+    "code_of",
     "entry_of",
     "event_of",
 ]
@@ -69,12 +70,19 @@ class CampaignStarted(_Event):
 
 
 class ConductorStarted(_Event):
-    """A conductor took the campaign up: life n of it."""
+    """A conductor took the campaign up: life n of it.
+
+    Args:
+        code: what leads the campaign in this life; see `code_of`.
+        notes: what of it differs from the life before, for people.
+    """
 
     kind: Literal["conductor_started"] = "conductor_started"
     incarnation: str
     life: int
     versions: dict[str, str] = {}
+    code: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
 
 
 class Proposed(_Event):
@@ -321,6 +329,16 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 # (kind, version found) -> body of the next version. Version 1 is the first: nothing to cast yet.
 _UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 VERSION = 1
+
+
+def code_of(first: CampaignStarted) -> dict[str, str]:
+    """Return what leads a campaign: its protocol, planner and configuration, as comparable text."""
+    return {
+        "protocol": f"{first.protocol} version {first.protocol_version}, "
+        f"source {first.protocol_digest}",
+        "planner": f"{first.planner} version {first.planner_version}",
+        "configuration": f"of digest {digest_of(canonical_json(first.config))[:16]}",
+    }
 
 
 def entry_of(event: Event) -> Entry:

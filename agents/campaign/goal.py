@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
+
+from twinloop.errors import ArgumentError
 
 __all__ = ["Constraint", "Goal", "Score"]
 
@@ -47,12 +50,16 @@ class Goal:
     constraints: tuple[Constraint, ...] = ()
 
     def score(self, outcome: Mapping[str, Any]) -> Score:
-        """Return y, its standard deviation, and the slack of each bound."""
-        value = float(outcome[self.field])
+        """Return y, its standard deviation, and the slack of each bound.
+
+        Raises:
+            ArgumentError: a field that is no finite number, or a standard deviation below 0.
+        """
+        value = _number(outcome, self.field)
         slack, slack_sd = [], []
         for constraint in self.constraints:
-            found = float(outcome[constraint.field])
-            sd = float(outcome.get(f"{constraint.field}_sd", 0.0))
+            found = _number(outcome, constraint.field)
+            sd = _sd(outcome, constraint.field, 0.0)
             if constraint.at_least is not None:
                 slack.append(found - constraint.at_least)
                 slack_sd.append(sd)
@@ -61,7 +68,23 @@ class Goal:
                 slack_sd.append(sd)
         return Score(
             y=value if self.is_maximised else -value,
-            y_sd=float(outcome.get(f"{self.field}_sd", self.noise_sd)),
+            y_sd=_sd(outcome, self.field, self.noise_sd),
             slack=tuple(slack),
             slack_sd=tuple(slack_sd),
         )
+
+
+def _number(outcome: Mapping[str, Any], field: str) -> float:
+    found = outcome.get(field)
+    if not isinstance(found, int | float) or not isfinite(found):
+        raise ArgumentError(f"outcome {field}", found, "a finite number")
+    return float(found)
+
+
+def _sd(outcome: Mapping[str, Any], field: str, otherwise: float) -> float:
+    if outcome.get(f"{field}_sd") is None:
+        return otherwise
+    found = _number(outcome, f"{field}_sd")
+    if found < 0:
+        raise ArgumentError(f"outcome {field}_sd", found, "0 or more")
+    return found

@@ -63,6 +63,12 @@ class LeaseKeeper:
         """Return the latched trips that a person has to clear."""
         return {n: lease.trip for n, lease in self._leases.items() if lease.trip is not None}
 
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """Return the instruments whose adapter has not answered the request for a lease."""
+        known = {*self._leases, *self.refusals}
+        return tuple(name for name in self.adapters if name in self._asked_s and name not in known)
+
     def get(self, instrument: str) -> LeaseGranted | None:
         """Return the lease on an instrument."""
         lease = self._leases.get(instrument)
@@ -133,7 +139,8 @@ class LeaseKeeper:
         if held is not None and message.epoch not in {None, held.granted.epoch}:
             return  # about an epoch that is over for us too
         self._leases.pop(message.instrument, None)
-        self.refusals[message.instrument] = message.reason
+        holder = f" ({message.holder})" if message.holder else ""
+        self.refusals[message.instrument] = f"{message.reason}{holder}"
 
     def release(self) -> list[Send]:
         """Give all leases back."""

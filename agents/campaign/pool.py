@@ -89,6 +89,11 @@ class Pool:
         """Return what the present workers can do."""
         return frozenset[str]().union(*(w.targets for w in self._workers.values()))
 
+    def lacking(self) -> frozenset[str]:
+        """Return the targets of queued tasks that no present worker has."""
+        queued = {e.task.target for e in self._entries.values() if e.worker is None}
+        return frozenset(queued - self.targets())
+
     def submit(self, task: Task, arrays: tuple[NDArray[Any], ...], now_s: float) -> Effects:
         """Take a task; the same task twice is one."""
         if task.task in self._entries:

@@ -54,13 +54,14 @@ def status(folder: Path) -> dict[str, Any]:
     if state.started is None:
         return {"campaign": None, "state": "not started"}
     best = max(state.observations, key=lambda t: t.y or 0.0, default=None)
-    running = "paused" if state.paused else "under way, or waiting to be resumed"
+    running = f"paused by {state.paused}" if state.paused else "under way, or waiting to be resumed"
     return {
         "campaign": state.started.campaign,
         "state": f"finished: {state.finished}" if state.finished else running,
         "observations": len(state.observations),
         "failed": sum(1 for t in state.ended if t.y is None),
         "under_way": sorted(state.trials),
+        "notes": list(state.notes),
         "unknown": [str(s.key) for t in state.trials.values() for s in t.unknown.values()],
         "best": None if best is None else {"trial": best.trial, "outcome": best.outcome},
         "lives": state.life,

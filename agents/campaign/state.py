@@ -24,6 +24,7 @@ from twinloop.agents.campaign.events import (
     Settled,
     TrialEnded,
     TrialStarted,
+    code_of,
 )
 from twinloop.agents.campaign.stepper import StepRecord
 from twinloop.errors import LabError
@@ -90,6 +91,8 @@ class CampaignState:
         seq: number of the last event.
         started: the first event, once it is there.
         life: how many conductors have led it.
+        code: what leads it in the newest life: protocol, planner, configuration.
+        notes: what was changed between its lives, for people.
         proposed: proposals by number.
         ready: proposals not yet started nor discarded, oldest first.
         trials: trials under way, by id, oldest first.
@@ -106,6 +109,8 @@ class CampaignState:
     seq: int = 0
     started: CampaignStarted | None = None
     life: int = 0
+    code: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     proposed: tuple[Proposed, ...] = ()
     ready: tuple[int, ...] = ()
     trials: Mapping[str, TrialState] = field(default_factory=dict)
@@ -179,9 +184,10 @@ def _changes(state: CampaignState, event: Event) -> dict[str, Any]:
         case Leased():
             return {"leases": _with(state.leases, event.instrument, event)}
         case CampaignStarted():
-            return {"started": event}
+            return {"started": event, "code": code_of(event)}
         case ConductorStarted():
-            return {"life": event.life}
+            notes = (*state.notes, *(f"life {event.life}: {note}" for note in event.notes))
+            return {"life": event.life, "code": event.code or state.code, "notes": notes}
         case Paused():
             return {"paused": f"{event.person}: {event.reason}"}
         case Resumed():

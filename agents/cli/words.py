@@ -22,6 +22,7 @@ def status_lines(status: Mapping[str, Any], folder: str) -> list[str]:
         f"time          {status['at_s']:.0f} s, laboratory {status['lab_s']:.0f} s",
         f"journal       {status['events']} events, conductor started {status['lives']} times",
     ]
+    lines += [f"note          {note}" for note in status.get("notes", ())]
     for key in status["unknown"]:
         lines += [
             f"unknown       {key}: look at the sample, then",

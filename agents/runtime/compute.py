@@ -20,10 +20,11 @@ from twinloop.agents.runtime.compute_core import CancelJob, ComputeCore, Instant
 from twinloop.agents.runtime.desk import Desk
 from twinloop.agents.runtime.payload import unbundle
 from twinloop.agents.runtime.targets import Call, Target, TaskCancelled, build_target
-from twinloop.errors import ArgumentError, LabError
+from twinloop.errors import ArgumentError, Disconnected, LabError
 from twinloop.ids import Name
 from twinloop.messages import Task, TaskPartial, TaskResult
 from twinloop.wire.arrays import describe
+from twinloop.wire.depot import DepotRefused
 from twinloop.wire.effects import Exit
 from twinloop.wire.envelope import pack
 from twinloop.wire.loop import AgentLoop
@@ -213,8 +214,19 @@ def _failed(task: Task, err: Exception, wall_s: float = 0.0) -> TaskResult:
         reason = f"{type(err).__name__}: {err} ({last.name}, line {last.lineno})"
         _LOG.error("task %s: %s", task.task, "".join(traceback.format_exception(err)))
     return TaskResult(
-        task=task.task, state="failed", reason=reason[:_REASON_CHARACTERS], wall_s=wall_s
+        task=task.task,
+        state="failed",
+        reason=reason[:_REASON_CHARACTERS],
+        may_retry=_is_passing(err),
+        wall_s=wall_s,
     )
+
+
+def _is_passing(err: Exception) -> bool:
+    """Return True for a failure that has nothing to do with the question."""
+    if isinstance(err, DepotRefused):
+        return err.code in {"full", "disk"}
+    return isinstance(err, Disconnected)
 
 
 def _one_thread_each() -> None:

@@ -146,7 +146,8 @@ class ComputeCore:
             allowed = ", ".join(sorted(self._targets | set(self._instant)))
             return [_failure(job, f"target {task.target!r} is not here; here are: {allowed}")]
         if len(self._queue) >= _QUEUED:
-            return [_failure(job, f"{_QUEUED} tasks wait already; send it when one is answered")]
+            reason = f"{_QUEUED} tasks wait already; send it when one is answered"
+            return [_failure(job, reason, may_retry=True)]
         self._n_arrived += 1
         self._jobs[job.key] = job
         heappush(self._queue, (-task.priority, self._n_arrived, job.key))
@@ -169,5 +170,6 @@ class ComputeCore:
         return [Send(job.sender, TaskResult(task=key[1], state="cancelled"))]
 
 
-def _failure(job: Job, reason: str) -> Send:
-    return Send(job.sender, TaskResult(task=job.task.task, state="failed", reason=reason))
+def _failure(job: Job, reason: str, *, may_retry: bool = False) -> Send:
+    result = TaskResult(task=job.task.task, state="failed", reason=reason, may_retry=may_retry)
+    return Send(job.sender, result)

@@ -192,7 +192,8 @@ class NotDeterministic(LabError):
         self.trial, self.path, self.recorded, self.asked = trial, path, recorded, asked
         super().__init__(
             f"trial {trial}, step {path}: the journal holds {recorded}, the protocol now asks for "
-            f"{asked}; the trial is parked: restore the protocol it was started with, or give it up"
+            f"{asked}; this trial is parked for good, its records stay, the campaign goes on; a "
+            "protocol takes the same way for the same results, and is changed between campaigns"
         )
 
 
@@ -219,7 +220,7 @@ class StepUnknown(LabError):
         self.path, self.reason = path, reason
         super().__init__(
             f"step {path}: nobody can tell what happened ({reason}); the sample is held: "
-            "inspect it, then decide with 'twinloop resume --decide'"
+            "inspect it; 'twinloop status' prints the 'twinloop decide' to give"
         )
 
 

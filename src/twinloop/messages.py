@@ -501,6 +501,8 @@ class TaskResult(_Model):
 
     Args:
         state: `done`, `failed` (the computation raised: `reason` holds it) or `cancelled`.
+        may_retry: True for a failure that has nothing to do with the question (a depot that does not
+            answer, a full disk or queue): the same task may be answered later.
         wall_s, cpu_s: what it cost [s].
     """
 
@@ -510,6 +512,7 @@ class TaskResult(_Model):
     result: JsonValue = None
     arrays: tuple[ArrayRef, ...] = ()
     reason: Text = ""
+    may_retry: bool = False
     wall_s: NonNegativeFloat = 0.0
     cpu_s: NonNegativeFloat = 0.0
 

@@ -1,17 +1,20 @@
 """The conductor's decisions, driven by hand: an adapter and a worker that answer at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from twinloop.agents.campaign.conductor_core import STOPPED, ConductorCore
-from twinloop.agents.campaign.events import event_of
+from twinloop.agents.campaign.events import Settled, TrialEnded, event_of
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.state import CampaignState, apply
-from twinloop.agents.campaign.testing import Ruler, brief
+from twinloop.agents.campaign.testing import Bread, Dough, Oven, Ruler, brief
 from twinloop.log.memory import MemoryLog
 from twinloop.messages import (
     Command,
     Control,
     LeaseGranted,
+    LeaseRefused,
     LeaseRequest,
     Outcome,
     OutcomeAck,
@@ -19,7 +22,10 @@ from twinloop.messages import (
     TaskResult,
     View,
 )
+from twinloop.protocols.interface import Outcome as ProtocolOutcome
+from twinloop.protocols.interface import Step, Trial, protocol
 from twinloop.wire.effects import Append, Exit, Send, Sync
+from twinloop.wire.envelope import pack
 
 D = "0" * 64
 
@@ -350,3 +356,246 @@ def test_films_that_nobody_judges_do_not_pile_up():
     bench.pass_time(40)
     plan = bench.brief.plan
     assert len(fold(bench.log).trials) == plan.parallel + plan.tail
+
+
+class Refusing(Bench):
+    """An adapter that refuses, as one that is tripped or full does, until told to work."""
+
+    refuses = True
+
+    def execute(self, command, state="done", **fields):
+        if self.refuses:
+            return super().execute(command, "failed", may_retry=True, reason="spool is full")
+        return super().execute(command, state, **fields)
+
+
+def test_an_adapter_that_refuses_for_a_minute_costs_no_trial():
+    bench = _with_worker(Refusing(brief(3)))
+    while bench.now_s < 60.0:
+        bench.pass_time()
+    assert any("spool is full" in reason for reason in bench.core.waiting())
+    bench.refuses = False
+    finish(bench, turns=300)
+    assert len(fold(bench.log).observations) == 3
+
+
+def test_what_fails_every_trial_pauses_the_campaign_before_it_has_spent_the_budget():
+    class Broken(Bench):
+        def execute(self, command, _state="done", **fields):
+            return super().execute(command, "failed", **{**fields, "reason": "the door is open"})
+
+    bench = _with_worker(Broken(brief(40)))
+    bench.pass_time(40)
+    state = fold(bench.log)
+    assert len(state.ended) == 5
+    assert "the door is open" in state.paused
+    bench.say("ann", Control(action="resume", person="ann"))
+    bench.pass_time(40)
+    assert len(fold(bench.log).ended) == 6, "a person looked, one more is tried"
+    assert fold(bench.log).paused is not None
+
+
+def test_no_trial_is_started_while_three_wait_for_a_person():
+    class Forgetful(Bench):
+        def execute(self, command, _state="done", **fields):
+            return super().execute(command, "unknown", **{**fields, "reason": "nobody can tell"})
+
+    bench = _with_worker(Forgetful(brief(40)))
+    bench.pass_time(40)
+    assert len(fold(bench.log).trials) == 3
+    assert any("twinloop decide" in reason for reason in bench.core.waiting())
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_passing_failure_of_an_analyst_costs_no_film(state):
+    class Away(Bench):
+        is_away = True
+
+        def answer(self, effect):
+            if not self.is_away:
+                return super().answer(effect)
+            reply = TaskResult(
+                task=effect.task.task, state=state, reason="no depot", may_retry=state == "failed"
+            )
+            return self.queue.append(("w", reply))
+
+    bench = _with_worker(Away(brief(1)))
+    bench.pass_time(20)
+    assert fold(bench.log).ended == ()
+    assert any("is tried again" in reason for reason in bench.core.waiting())
+    assert len(bench.tasks) < 20, "it backs off"
+    bench.is_away = False
+    finish(bench, turns=300)
+    assert len(fold(bench.log).observations) == 1
+
+
+def test_a_planner_that_is_passingly_away_is_asked_again_and_then_done_without():
+    class Away(Bench):
+        def answer(self, effect):
+            if effect.task.target != "planner":
+                return super().answer(effect)
+            reply = TaskResult(
+                task=effect.task.task, state="failed", reason="no depot", may_retry=True
+            )
+            return self.queue.append(("w", reply))
+
+    bench = Away(replace(brief(1), opening=lambda _: None))
+    finish(_with_worker(bench), turns=300)
+    assert len(fold(bench.log).observations) == 1
+    assert len([t for t in bench.tasks if t.target == "planner"]) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"why": {"list": [1, 2]}},
+        {"x": None},
+        {"memo": None},
+    ],
+)
+def test_a_planner_whose_answer_cannot_be_journalled_is_done_without(spoil):
+    class Odd(Bench):
+        def answer(self, effect):
+            if effect.task.target != "planner":
+                return super().answer(effect)
+            result = {"source": "experiment", "theta": None, "why": {}, "memo": {}, **spoil}
+            reply = TaskResult(task=effect.task.task, state="done", result=result)
+            return self.queue.append(("w", reply))
+
+    bench = finish(_with_worker(Odd(replace(brief(1), opening=lambda _: None))))
+    assert bench.exit.code == 0
+    assert "fallback" in fold(bench.log).proposed[-1].why
+
+
+def test_a_planner_that_raises_in_its_opening_is_done_without():
+    def opening(_known):
+        raise ZeroDivisionError("an author's mistake")
+
+    bench = finish(_with_worker(Bench(replace(brief(2), opening=opening))))
+    assert bench.exit.code == 0
+    assert "an author's mistake" in fold(bench.log).proposed[0].why["fallback"]
+
+
+def _protocol_with(arguments):
+    @protocol(version=1)
+    async def odd(trial: Trial[Dough], oven: Oven, ruler: Ruler) -> Bread:
+        await oven.load()
+        return Bread(height=await ruler.height(**arguments), crust=0.0)
+
+    return odd
+
+
+def _deep(n):
+    return 1.0 if n == 0 else [_deep(n - 1)]
+
+
+@pytest.mark.parametrize("value", [[0.5] * 9000, _deep(12)])
+def test_a_question_that_no_message_holds_fails_its_step_and_not_the_conductor(value):
+    bench = _with_worker(Bench(brief(1, protocol=_protocol_with({"peak_K": value}))))
+    finish(bench)
+    assert bench.exit.code == 0
+    assert "ruler.height" in fold(bench.log).ended[0].reason
+
+
+def test_a_command_that_no_message_holds_fails_its_step_and_is_never_told():
+    @protocol(version=1)
+    async def odd(trial: Trial[Dough], oven: Oven) -> Bread:
+        await Step("act", "oven", "load", {"recipe": "x" * 20000})
+        return Bread(height=1.0, crust=0.0)
+
+    bench = finish(_with_worker(Bench(brief(1, protocol=odd))))
+    assert bench.exit.code == 0
+    assert bench.commands == []
+    assert "cannot be sent" in fold(bench.log).ended[0].reason
+
+
+class Doubtful(ProtocolOutcome):
+    height: float | None
+    height_sd: float | None = None
+
+
+@pytest.mark.parametrize(("height", "height_sd"), [(None, None), (1.0, -0.5)])
+def test_an_outcome_that_cannot_be_judged_is_a_failed_trial(height, height_sd):
+    @protocol(version=1)
+    async def odd(trial: Trial[Dough], oven: Oven) -> Doubtful:
+        await oven.load()
+        return Doubtful(height=height, height_sd=height_sd)
+
+    bench = finish(_with_worker(Bench(brief(2, protocol=odd))))
+    assert bench.exit.code == 0
+    assert [t.state for t in fold(bench.log).ended] == ["failed", "failed"]
+    assert "cannot be judged" in fold(bench.log).ended[0].reason
+
+
+def test_the_view_fits_a_message_however_much_there_is_to_say():
+    bench = Bench(brief(60, parallel=30), acts=False)
+    bench.pass_time(3)
+    state = bench.core.state
+    why = "é" * 1000
+    command = next(iter(next(iter(state.trials.values())).open.values()))
+    unknown = Settled(key=command.key, instrument="oven", state="unknown", reason=why)
+    ended = tuple(
+        TrialEnded(trial=f"t{n:04d}", number=0, state="done", y=0.1, outcome={"height": n / 7.0})
+        for n in range(300)
+    )
+    trials = {
+        t.id: replace(t, unknown={f"{n}": unknown for n in range(20)})
+        for t in state.trials.values()
+    }
+    bench.core._book.state = replace(state, ended=ended, trials=trials, notes=(why,) * 20)
+    bench.core._show("v")
+    view = bench.core._book.turn.free[-1].message
+    pack(view)
+    assert view.content["waiting"]
+    assert view.content["values"][-1] == 299 / 7.0
+
+
+def test_another_protocol_is_noted_and_parks_only_what_does_not_fit():
+    first = Bench(brief(3), acts=False)
+    first.pass_time()
+
+    @protocol(version=2)
+    async def bake_bread(trial: Trial[Dough], oven: Oven, ruler: Ruler) -> Bread:
+        await oven.load()
+        await trial.release(oven)
+        return Bread(height=await ruler.height(peak_K=400.0), crust=0.0)
+
+    again = finish(_with_worker(Bench(brief(3, protocol=bake_bread), first.log)))
+    state = fold(again.log)
+    assert [t.state for t in state.ended] == ["done", "done", "done"]
+    assert any("version 2" in note and "version 1" in note for note in state.notes)
+    same = Bench(brief(3, protocol=bake_bread), MemoryLog("other"))
+    assert fold(same.log).notes == ()
+
+
+def test_words_of_others_about_a_lease_or_a_reading_are_ignored():
+    bench = Bench(brief(1), acts=False)
+    bench.pass_time()
+    refused = LeaseRefused(instrument="oven", campaign="bread", reason="go away", epoch=1)
+    bench.say("mallory", refused)
+    assert bench.core.leases.usable == {"oven"}
+    bench.say("bakery", refused)
+    assert bench.core.leases.usable == frozenset()
+
+
+def test_who_holds_an_instrument_and_whose_adapter_is_silent_is_said():
+    class Silent(Bench):
+        def deliver(self, message):
+            if not isinstance(message, LeaseRequest):
+                super().deliver(message)
+
+    bench = Silent(brief(1))
+    bench.pass_time()
+    assert any("bakery does not answer" in reason for reason in bench.core.waiting())
+    assert any("trial" in r or "t0000" in r for r in bench.core.waiting())
+    bench.say("bakery", LeaseRefused(instrument="oven", campaign="bread",
+                                     reason="oven is held by another", holder="bob (cake)"))  # fmt: skip
+    assert any("bob (cake)" in reason for reason in bench.core.waiting())
+
+
+def test_that_nobody_can_compute_is_said():
+    bench = Bench(brief(1))
+    bench.pass_time(10)
+    assert any("no compute agent for ruler" in reason for reason in bench.core.waiting())
+    bench.worker()
+    assert not any("no compute agent" in reason for reason in bench.core.waiting())

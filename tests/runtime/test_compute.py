@@ -10,11 +10,11 @@ import pytest
 
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.agents.hub.process import Hub
-from twinloop.agents.runtime.compute import ComputeSpec
+from twinloop.agents.runtime.compute import ComputeSpec, _failed
 from twinloop.agents.runtime.payload import bundle
 from twinloop.agents.runtime.placement import InProcessPlacement, SubprocessPlacement
 from twinloop.agents.runtime.twin_agent import make_agent
-from twinloop.errors import ArgumentError
+from twinloop.errors import ArgumentError, Disconnected
 from twinloop.ids import new_incarnation
 from twinloop.messages import (
     CancelTask,
@@ -28,6 +28,7 @@ from twinloop.messages import (
 from twinloop.planners.known import Known, Proposal
 from twinloop.planners.registry import resolve
 from twinloop.wire.arrays import describe
+from twinloop.wire.depot import DepotRefused
 from twinloop.wire.mailbox import Letter, Mailbox
 
 pytestmark = pytest.mark.system
@@ -245,3 +246,21 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("error", "may_retry"),
+    [
+        (Disconnected("depot", 60.0), True),
+        (DepotRefused("0" * 64, "full", "no room"), True),
+        (DepotRefused("0" * 64, "absent", "not in this depot"), False),
+        (ArgumentError("x", 1, "2"), False),
+        (ZeroDivisionError(), False),
+    ],
+)
+def test_only_a_failure_of_the_moment_may_be_retried(error: Exception, may_retry: bool) -> None:
+    try:
+        raise error
+    except Exception as err:  # noqa: BLE001
+        failed = _failed(Task(task="t", target="kmc", method="m"), err)
+    assert failed.may_retry is may_retry

@@ -133,3 +133,16 @@ def test_an_instant_target_is_answered_at_once_while_another_runs() -> None:
 
 def test_other_messages_are_ignored(core: ComputeCore) -> None:
     assert core.receive("hub", Beat(n=1), 0.0) == []
+
+
+def test_a_queue_that_is_full_is_no_fault_of_the_question():
+    core = ComputeCore({"kmc"})
+    effects = []
+    for n in range(300):
+        task = Task(task=f"t{n}", target="kmc", method="simulate")
+        effects += core.receive("conductor", task, 0.0)
+    refused = [e.message for e in effects if isinstance(e, Send)]
+    assert refused
+    assert all(r.state == "failed" and r.may_retry for r in refused)
+    stranger = core.receive("conductor", Task(task="x", target="stm", method="m"), 0.0)
+    assert not stranger[0].message.may_retry
