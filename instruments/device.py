@@ -13,8 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from twinloop.clocks import LabClock
 from twinloop.errors import ArgumentError, Disconnected, InterlockOpen, LabError
 from twinloop.ids import CommandKey
@@ -48,7 +46,9 @@ from twinloop.instruments.interface import (
 )
 from twinloop.instruments.outgoing import limit_complaint, store_result
 from twinloop.instruments.spool import Spool
+from twinloop.messages import ReadoutReply
 from twinloop.results import encode_result
+from twinloop.wire.envelope import pack
 
 __all__ = ["DeviceEffect", "DeviceThread", "describe_error"]
 
@@ -64,9 +64,9 @@ Watcher = Callable[[], Coroutine[Any, Any, None]]
 
 def describe_error(error: BaseException) -> str:
     """Return an error as one line for a ledger: its text, and its type where it is not ours."""
-    if isinstance(error, LabError):
-        return str(error)[:1000]
-    return f"{type(error).__name__}: {error}"[:1000]
+    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+    # a device's bytes read as text may hold what no ledger takes
+    return text[:1000].encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(slots=True)
@@ -252,7 +252,8 @@ class DeviceThread:
         try:
             complaint = await self._complaint(instrument, method, command, value)
             result, refs = await store_result(command, value, "done", self._spool)
-        except (LabError, ValidationError) as err:
+        except Exception as err:  # noqa: BLE001 - actor boundary: what an author's type may raise
+            # an action that ends without a word would keep its instrument busy for ever
             return Raised(key, is_touched=True, reason=f"its result is lost: {describe_error(err)}")
         return Returned(key, result, refs, complaint, started_s, ended_s)
 
@@ -332,6 +333,8 @@ class DeviceThread:
             result, arrays = encode_result(value)
             if arrays:
                 raise ArgumentError(effect.readout, "an array", "numbers; an action returns arrays")
+            # a reply that cannot be sent would be asked for for ever
+            pack(ReadoutReply(request=effect.request, state="done", result=result))
         except Exception as err:  # noqa: BLE001 - actor boundary: the author's readout
             result, error = None, describe_error(err)
         self._post(ReadOutDone(effect.asker, effect.request, result, error))

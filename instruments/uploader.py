@@ -5,7 +5,6 @@ import queue
 import threading
 from collections.abc import Callable
 
-from twinloop.errors import LabError
 from twinloop.ids import CommandKey
 from twinloop.instruments.adapter_effects import Upload
 from twinloop.instruments.spool import Spool
@@ -57,7 +56,7 @@ class Uploader:
         while (upload := self._queue.get()) is not None and not self._is_stopping:
             try:
                 self._bring(upload)
-            except LabError as err:
+            except Exception as err:  # noqa: BLE001 - actor boundary: the next upload needs it
                 _LOG.warning("arrays of %s are not in the depot yet: %s", upload.key, err)
                 self._failed(upload.key, upload.depot)
             else:

@@ -173,9 +173,8 @@ class Conductor:
             loop = AgentLoop(
                 core, mailbox, log, self._perform, receive_arrays=receive, clock=RealWireClock()
             )
+            loop.inject(lambda: _tell_notes(core))
             ended = loop.run()
-            for note in core.state.notes:
-                _LOG.warning("this campaign has changed between its lives: %s", note)
             for problem in placement.problems():
                 _LOG.warning("placement: %s", problem)
             return ended
@@ -197,6 +196,12 @@ class Conductor:
             ]
             task, arrays = task.model_copy(update={"arrays": tuple(stored)}), ()
         self._mailbox.send(effect.to, task, arrays)
+
+
+def _tell_notes(core: ConductorCore) -> list[object]:
+    for note in core.state.notes:
+        _LOG.warning("this campaign was changed between its lives: %s", note)
+    return []
 
 
 def _main_versions() -> dict[str, str]:

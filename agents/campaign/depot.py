@@ -163,7 +163,11 @@ class DepotServer:
                 frames = receive_frames(self._socket, 1 + MAX_DEPOT_FRAMES)
                 if not frames:
                     break
-                self._serve(frames)
+                try:
+                    self._serve(frames)
+                except Exception:  # noqa: BLE001 - actor boundary: the next word needs this thread
+                    self.counts["errors"] += 1
+                    _LOG.exception("depot: a word was not served")
         self._close()
 
     def _serve(self, frames: list[bytes]) -> None:

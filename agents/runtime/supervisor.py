@@ -104,6 +104,9 @@ class Supervisor:
     def _take(self, news: News) -> int | None:
         _LOG.info("%s %s: %s", news.name, news.what, news.detail)
         if news.what == "finished" and news.name == self._crew.leader:
+            if news.code not in {EXIT_FINISHED, EXIT_STOPPED}:
+                log = self._folder.logs / f"{news.name}.log"
+                self._tell(f"{news.name} cannot lead this run; the end of {log} says why")
             return news.code
         if news.what == "died":
             self._tell(f"{news.name} (pid {news.pid}) died: {news.detail}")

@@ -394,3 +394,23 @@ def test_the_depot_sees_every_element_if_it_wants(tmp_path):
     server._serve([b"c", encode_word(word)])
     assert seen == [(3, [])]
     server.stop()
+
+
+def test_an_unforeseen_error_does_not_end_the_depot(tmp_path, monkeypatch):
+    depot = DepotServer(tmp_path / "arrays")
+    serve, failures = depot._serve, [RuntimeError("unforeseen")]
+
+    def once(frames):
+        if failures:
+            raise failures.pop()
+        serve(frames)
+
+    monkeypatch.setattr(depot, "_serve", once)
+    depot.start()
+    try:
+        with DepotClient(depot.endpoint) as client:
+            ref = client.put("trace", np.arange(3.0))
+        assert depot.has(ref.digest)
+        assert depot.counts["errors"] == 1
+    finally:
+        depot.stop()

@@ -236,6 +236,22 @@ class Odd(Instrument, kind="odd"):
     async def talk(self) -> list[float]:
         return [1.0] * 10_000
 
+    @readout
+    async def log_book(self) -> str:
+        return "x" * 20_000
+
+    @readout
+    async def nest(self) -> Any:
+        return [[[[[[[[[[[1.0]]]]]]]]]]]
+
+    @action(recovery=Recovery.UNSAFE, on_silence=OnSilence.FINISH)
+    async def mumble(self) -> str:
+        return b"\x80\xff".decode("ascii", "surrogateescape")
+
+    @action(recovery=Recovery.UNSAFE, on_silence=OnSilence.FINISH)
+    async def curse(self) -> None:
+        raise OSError(b"\x80".decode("ascii", "surrogateescape"))
+
     @action(recovery=Recovery.UNSAFE, on_silence=OnSilence.FINISH)
     async def boast(self) -> Hot:
         return Hot(peak_K=2000.0)
@@ -272,6 +288,27 @@ def test_a_result_too_long_for_a_message_is_not_lost_in_silence(odd: tuple[Rig, 
     event = odd[0].next()
     assert isinstance(event, Raised)
     assert event.is_touched
+
+
+@pytest.mark.parametrize("name", ["mumble", "curse"])
+def test_bytes_that_are_no_text_do_not_keep_the_instrument_busy_for_ever(
+    odd: tuple[Rig, Odd], name: str
+) -> None:
+    start_odd(odd[0], name)
+    event = odd[0].next()
+    assert isinstance(event, Raised)
+    assert event.is_touched
+    assert event.reason.encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["log_book", "nest"])
+def test_a_reading_that_no_message_holds_fails_with_its_reason(
+    odd: tuple[Rig, Odd], name: str
+) -> None:
+    odd[0].device.perform(ReadOut("viewer", "r", "odd", name))
+    event = odd[0].next()
+    assert isinstance(event, ReadOutDone)
+    assert event.error
 
 
 def test_a_result_outside_the_limit_of_its_type_is_a_complaint(odd: tuple[Rig, Odd]) -> None:
