@@ -1,4 +1,4 @@
-"""`twinloop instrument`: serve one beside its machine, see what there is, clear a trip."""
+"""`twinloop instrument`: serve one beside its machine, see what there is, stop it, clear a trip."""
 
 import inspect
 from pathlib import Path
@@ -17,7 +17,7 @@ instrument_app = typer.Typer(
     cls=LabGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Serve, list and clear instruments.",
+    help="Serve, list, stop and clear instruments.",
 )
 
 Run = Annotated[Path | None, typer.Option("--run", metavar="FOLDER", help="run folder of the hub")]
@@ -135,6 +135,34 @@ def clear_trip(
     )
     if after.trip:
         raise typer.Exit(1)
+
+
+@instrument_app.command("stop", cls=LabCommand)
+def stop_instruments(
+    reason: Annotated[str, typer.Option(help="what you saw; the ledger keeps it")],
+    instrument: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="name in the laboratory file; all without it"),
+    ] = None,
+    run: Run = None,
+    hub: Hub = None,
+) -> None:
+    """EMERGENCY STOP: safe state now, in every instrument or in one.
+
+    What runs is cancelled. The stop is a trip: nothing starts there, whoever
+    asks, until a person clears it. It does not replace the switch at the machine.
+
+    Example:
+      twinloop instrument stop --reason smoke --run FOLDER
+    Next:
+      twinloop instrument clear NAME --reason "..." --run FOLDER
+    """
+    from twinloop.agents.cli.person import emergency_stop
+    from twinloop.messages import EmergencyStop
+
+    stop = EmergencyStop(instrument=instrument, reason=f"{me()}: {reason}")
+    for name, status in emergency_stop(_endpoint(run, hub), stop).items():
+        typer.echo(f"{name}: {status.state}, {status.trip}")
 
 
 def _endpoint(run: Path | None, hub: str | None) -> str:

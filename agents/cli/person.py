@@ -8,10 +8,16 @@ from pydantic import BaseModel
 
 from twinloop.clocks import RealWireClock
 from twinloop.errors import Disconnected
-from twinloop.messages import InstrumentStatus, Message, StatusRequest, Undeliverable
+from twinloop.messages import (
+    EmergencyStop,
+    InstrumentStatus,
+    Message,
+    StatusRequest,
+    Undeliverable,
+)
 from twinloop.wire.mailbox import Mailbox
 
-__all__ = ["ask", "hub_of", "instruments_at"]
+__all__ = ["ask", "emergency_stop", "hub_of", "instruments_at"]
 
 WAIT_S = 10.0
 _AGAIN_S = 1.0
@@ -89,6 +95,49 @@ def instruments_at(
                     asked.add(agent.name)
                     mailbox.send(agent.name, StatusRequest())
     return dict(sorted(found.items()))
+
+
+def emergency_stop(
+    endpoint: str, stop: EmergencyStop, wait_s: float = WAIT_S
+) -> dict[str, InstrumentStatus]:
+    """Tell every adapter at a hub to stop, until each has answered; return what they say.
+
+    Args:
+        endpoint: of the hub.
+        stop: which instrument, or None for all, and why.
+        wait_s: how long to try [s].
+
+    Raises:
+        Disconnected: no adapter, or one that does not answer, or none that serves the instrument.
+    """
+    clock = RealWireClock()
+    begun_s = clock.now_s()
+    told_s: dict[str, float] = {}
+    here: set[str] = set()
+    answered: set[str] = set()
+    found: dict[str, InstrumentStatus] = {}
+    with Mailbox(endpoint, _name(), "person", watch=True) as mailbox:
+        while mailbox.ended is None and clock.now_s() < begun_s + wait_s:
+            here = {a.name for a in mailbox.presence.values() if a.is_here and a.role == "adapter"}
+            for name in sorted(here):
+                if clock.now_s() >= told_s.get(name, begun_s - _AGAIN_S) + _AGAIN_S:
+                    told_s[name] = clock.now_s()
+                    mailbox.send(name, stop)
+                    # answered also by an adapter that does not serve that instrument
+                    mailbox.send(name, StatusRequest())
+            for sender, message, _ in mailbox.poll(0.05):
+                if isinstance(message, InstrumentStatus):
+                    answered.add(sender)
+                    if message.instrument == (stop.instrument or message.instrument):
+                        found[message.instrument] = message
+            if found and here <= answered and all(status.trip for status in found.values()):
+                return dict(sorted(found.items()))
+    silent = ", ".join(sorted(here - answered)) if mailbox.is_registered else "the hub"
+    raise Disconnected(
+        silent or f"an adapter that serves {stop.instrument or 'something'}",
+        wait_s,
+        "stop the machine by hand, at the machine",
+    )
 
 
 def _name() -> str:

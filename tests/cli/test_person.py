@@ -9,10 +9,18 @@ import pytest
 from typer.testing import CliRunner
 
 from twinloop.agents.cli.main import app
-from twinloop.agents.cli.person import ask
+from twinloop.agents.cli.person import ask, emergency_stop
 from twinloop.agents.hub.process import Hub
 from twinloop.errors import Disconnected
-from twinloop.messages import Clear, Control, InstrumentStatus, Message, StatusRequest, View
+from twinloop.messages import (
+    Clear,
+    Control,
+    EmergencyStop,
+    InstrumentStatus,
+    Message,
+    StatusRequest,
+    View,
+)
 from twinloop.wire.mailbox import Mailbox
 
 pytestmark = pytest.mark.system
@@ -35,6 +43,11 @@ class Lab:
         self.heard.append(message)
         if isinstance(message, Clear) and message.reason != "no":
             self.trip = ""
+        if isinstance(message, EmergencyStop):
+            self.trip = message.reason
+            if message.instrument not in {None, "mbe"}:
+                return []
+            return [self.status("mbe", self.trip), self.status("rheed", self.trip)]
         return [self.status("mbe", self.trip), self.status("rheed", "")]
 
     def status(self, name: str, trip: str) -> InstrumentStatus:
@@ -55,7 +68,7 @@ class Lab:
         with Mailbox(self.hub.endpoint, name, role) as mailbox:
             while not self.is_over.is_set():
                 for sender, message, _ in mailbox.poll(0.05):
-                    if isinstance(message, Control | Clear | StatusRequest):
+                    if isinstance(message, Control | Clear | StatusRequest | EmergencyStop):
                         for reply in answer(message):
                             mailbox.send(sender, reply)
 
@@ -124,3 +137,18 @@ def test_a_person_sees_what_is_served_and_clears_a_trip(lab: Lab) -> None:
 def test_an_agent_that_is_not_there_is_told_by_name(lab: Lab) -> None:
     with pytest.raises(Disconnected, match=r"nobody did not answer within 0\.5 s"):
         ask(lab.hub.endpoint, "nobody", StatusRequest(), InstrumentStatus, wait_s=0.5)
+
+
+def test_a_person_stops_the_machine_at_once(lab: Lab) -> None:
+    hub = ("--hub", lab.hub.endpoint)
+    status, out, err = call("instrument", "stop", "mbe", "--reason", "smoke", *hub)
+    assert (status, err) == (0, "")
+    assert out.startswith("mbe: tripped, ")
+    assert out.endswith(": smoke\n")
+    assert [m.instrument for m in lab.heard if isinstance(m, EmergencyStop)] == ["mbe"]
+
+
+def test_a_stop_that_nobody_took_says_so(lab: Lab) -> None:
+    stop = EmergencyStop(instrument="stm", reason="smoke")
+    with pytest.raises(Disconnected, match="by hand, at the machine"):
+        emergency_stop(lab.hub.endpoint, stop, wait_s=1.5)
