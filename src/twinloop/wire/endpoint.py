@@ -1,7 +1,12 @@
 """Endpoints on the loopback interface, and socket options that are safe.
 
-The defaults of ZeroMQ are not: no limit on a message, lingering for ever at close, no heartbeats,
-and a ROUTER that drops what it cannot route without a word.
+The defaults of ZeroMQ are not: no limit on a message, lingering for ever at close, and a ROUTER that
+drops what it cannot route without a word.
+
+The heartbeats of ZeroMQ itself stay off: with them, libzmq aborts the whole process when a peer goes
+away while its messages still wait for a receiver that is slow or was stopped for a while ("Assertion
+failed: !_io_error", zeromq/libzmq#4767). Who is alive is asked by our own heartbeats, above the
+socket; a dead line is noticed by TCP.
 """
 
 import ipaddress
@@ -23,8 +28,8 @@ __all__ = [
 _TCP = re.compile(r"tcp://(\*|\[[0-9A-Fa-f:.%\w]*\]|[^:/\[\]]+):(\d{1,5}|\*)")
 _INPROC = re.compile(r"inproc://[\w.:-]{1,100}")
 _SEND_TIMEOUT_MS = 100
-_HEARTBEAT_MS = 1000
 _SILENT_MS = 3000
+_LINE_IDLE_S, _LINE_PROBE_S, _LINE_PROBES = 3, 1, 3
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 2000
 
 
@@ -83,13 +88,13 @@ def make_socket(
         (zmq.MAXMSGSIZE, max_bytes),
         (zmq.SNDHWM, hwm),
         (zmq.RCVHWM, hwm),
-        (zmq.HEARTBEAT_IVL, _HEARTBEAT_MS),
-        (zmq.HEARTBEAT_TIMEOUT, _SILENT_MS),
-        (zmq.HEARTBEAT_TTL, _SILENT_MS),
         (zmq.HANDSHAKE_IVL, _SILENT_MS),
         (zmq.RECONNECT_IVL, _RECONNECT_MS),
         (zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS),
         (zmq.TCP_KEEPALIVE, 1),
+        (zmq.TCP_KEEPALIVE_IDLE, _LINE_IDLE_S),
+        (zmq.TCP_KEEPALIVE_INTVL, _LINE_PROBE_S),
+        (zmq.TCP_KEEPALIVE_CNT, _LINE_PROBES),
     ):
         socket.setsockopt(option, value)
     if kind == zmq.ROUTER:
