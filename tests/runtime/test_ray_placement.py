@@ -118,7 +118,7 @@ def test_a_killed_actor_is_back_and_answers_and_the_other_has_not_noticed(
     cluster.until(lambda: cluster.lives().get("w0", before["w0"]) != before["w0"])
     assert cluster.ask("w0", "after-the-kill").state == "done"
     assert cluster.settle()["w1"] == before["w1"]
-    assert any(p.startswith("w0 died") for p in cluster.placement.problems())
+    cluster.until(lambda: any(p.startswith("w0 died") for p in cluster.placement.problems()))
 
 
 @pytest.mark.parametrize("vital", ["raylet", "gcs_server"])
