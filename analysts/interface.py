@@ -38,13 +38,12 @@ once its module is imported, by an entry point of the group `twinloop.analysts`,
 
 import inspect
 from collections.abc import Awaitable, Callable
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
 from twinloop.errors import ArgumentError
+from twinloop.plugins import find_class
 
 __all__ = ["Analyst", "Quantity", "find_analyst", "quantity"]
 
@@ -146,17 +145,4 @@ def find_analyst(name: str) -> type[Analyst]:
     Raises:
         ArgumentError: nothing of that name.
     """
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    points = {point.name: point for point in entry_points(group="twinloop.analysts")}
-    if name in points:
-        found = points[name].load()
-    elif ":" in name:
-        module, _, attribute = name.partition(":")
-        found = getattr(import_module(module), attribute, None)
-    else:
-        known = sorted({*_REGISTRY, *points})
-        raise ArgumentError("analyst", name, f"one of {known}, or 'module:Name'")
-    if not (isinstance(found, type) and issubclass(found, Analyst)):
-        raise ArgumentError("analyst", name, "the name of a subclass of Analyst")
-    return found
+    return find_class("analysts", name, Analyst, _REGISTRY, key="analyst")

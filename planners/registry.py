@@ -1,8 +1,6 @@
 """Planners by name: what a campaign's `planner:` line stands for."""
 
-import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,15 +8,14 @@ from pydantic.fields import FieldInfo
 
 from twinloop.errors import ArgumentError, ConfigProblem
 from twinloop.planners.interface import Planner
+from twinloop.plugins import find_class, installed
 
 __all__ = ["find_planner", "installed_planners", "options_of", "planner_problems", "resolve"]
-
-GROUP = "twinloop.planners"
 
 
 def installed_planners() -> tuple[str, ...]:
     """Return the names that installed packages offer, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    return tuple(installed("planners"))
 
 
 def find_planner(name: str) -> type[Planner]:
@@ -31,17 +28,7 @@ def find_planner(name: str) -> type[Planner]:
         >>> find_planner("sobol").name
         'sobol'
     """
-    found: object
-    if ":" in name:
-        found = _at(name)
-    else:
-        entries = entry_points(group=GROUP, name=name)
-        if not entries:
-            raise ArgumentError("planner.name", name, _what_there_is())
-        found = _at(next(iter(entries)).value)
-    if not (isinstance(found, type) and issubclass(found, Planner)):
-        raise ArgumentError("planner.name", name, "a class derived from Planner")
-    return found
+    return find_class("planners", name, Planner, key="planner.name")  # type: ignore[type-abstract]
 
 
 def options_of(planner: type[Planner]) -> dict[str, FieldInfo]:
@@ -114,14 +101,6 @@ def _options(config: Mapping[str, Any] | str) -> dict[str, Any]:
     if isinstance(config, str):
         return {}
     return {str(option): value for option, value in config.items() if option != "name"}
-
-
-def _at(path: str) -> object:
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise ArgumentError("planner.name", path, f"{_what_there_is()} ({err})") from err
 
 
 def _what_there_is() -> str:

@@ -37,8 +37,6 @@ A simulator is found by its name once its module is imported, by an entry point 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import ClassVar
 
 import numpy as np
@@ -46,6 +44,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from twinloop.errors import ArgumentError, LabError
+from twinloop.plugins import find_class
 
 __all__ = ["Cancelled", "Prediction", "Simulator", "find_simulator"]
 
@@ -150,20 +149,4 @@ def find_simulator(name: str) -> type[Simulator]:
     Raises:
         ArgumentError: nothing of that name.
     """
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    points = {point.name: point for point in entry_points(group="twinloop.simulators")}
-    if name in points:
-        found = points[name].load()
-    elif ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            found = getattr(import_module(module), attribute, None)
-        except ModuleNotFoundError as err:
-            raise ArgumentError("simulator", name, f"an importable module ({err})") from err
-    else:
-        known = sorted({*_REGISTRY, *points})
-        raise ArgumentError("simulator", name, f"one of {known}, or 'module:Name'")
-    if not (isinstance(found, type) and issubclass(found, Simulator)):
-        raise ArgumentError("simulator", name, "the name of a subclass of Simulator")
-    return found
+    return find_class("simulators", name, Simulator, _REGISTRY, key="simulator")  # type: ignore[type-abstract]

@@ -175,9 +175,9 @@ def _endpoint(run: Path | None, hub: str | None) -> str:
 
 
 def _installed() -> list[str]:
-    from twinloop.agents.config.finding import find_object, installed
     from twinloop.errors import ArgumentError
     from twinloop.instruments.interface import Instrument
+    from twinloop.plugins import find_object, installed
 
     lines = []
     for name in installed("instruments"):

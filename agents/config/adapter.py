@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from twinloop.agents.config.laboratory import LabInstrument, Laboratory
-from twinloop.agents.config.problems import one_of
 from twinloop.errors import ArgumentError
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
+from twinloop.plugins import one_of
 
 __all__ = ["adapter_spec"]
 

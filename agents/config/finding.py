@@ -1,48 +1,12 @@
-"""Find what a configuration names: an installed entry point, `module:Name`, or a shipped file."""
+"""Find the files that a configuration names: beside it, by path, or shipped with twinloop."""
 
-import importlib
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 
-from twinloop.agents.config.problems import one_of
 from twinloop.errors import ArgumentError
+from twinloop.plugins import one_of
 
-__all__ = ["find_file", "find_object", "installed", "shipped", "shipped_file"]
-
-
-def installed(group: str) -> list[str]:
-    """Return the names that installed packages offer in `twinloop.<group>`, sorted."""
-    return sorted({entry.name for entry in entry_points(group=f"twinloop.{group}")})
-
-
-def find_object(group: str, name: str) -> object:
-    """Return the object called `name` in `twinloop.<group>`, or the one at "module:Name".
-
-    Raises:
-        ArgumentError: there is none; it lists what there is.
-
-    Example:
-        >>> find_object("planners", "twinloop.planners.sobol:SobolPlanner").__name__
-        'SobolPlanner'
-    """
-    path = name
-    if ":" not in name:
-        entries = list(entry_points(group=f"twinloop.{group}", name=name))
-        if not entries:
-            allowed = f"{one_of(installed(group), name)}, or module:Name of your own"
-            raise ArgumentError(group, name, allowed)
-        path = entries[0].value
-    module, _, attribute = path.partition(":")
-    try:
-        found: object = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as err:  # a module of somebody else may raise anything while it is imported
-        reason = f"{type(err).__name__}: {err}"
-        allowed = f"{', '.join(installed(group))}, or module:Name that can be imported ({reason})"
-        raise ArgumentError(group, name, allowed) from err
-    return found
+__all__ = ["find_file", "shipped", "shipped_file"]
 
 
 def shipped_file(kind: str, name: str) -> Path | None:

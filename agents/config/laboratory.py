@@ -8,17 +8,18 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from twinloop.agents.config.finding import find_file, find_object, shipped_file
+from twinloop.agents.config.finding import find_file, shipped_file
 from twinloop.agents.config.laboratory_file import (
     RESERVED_AGENTS,
     AdapterSection,
     InstrumentLine,
     LaboratoryFile,
 )
-from twinloop.agents.config.problems import Findings, Place, one_of
+from twinloop.agents.config.problems import Findings, Place
 from twinloop.agents.config.section import read_section
 from twinloop.errors import ArgumentError
 from twinloop.instruments.interface import Instrument
+from twinloop.plugins import find_object, one_of
 from twinloop.units import parse_quantity, unit_of
 
 __all__ = ["Adapter", "LabInstrument", "Laboratory", "read_laboratory"]

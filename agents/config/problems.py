@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from twinloop.errors import ArgumentError, ConfigError, ConfigProblem
 
-__all__ = ["Findings", "Note", "Place", "Words", "closest", "one_of"]
+__all__ = ["Findings", "Note", "Place", "Words", "closest"]
 
 
 class Words(str):
@@ -109,16 +109,3 @@ def closest(names: Iterable[str], found: object) -> str | None:
     """
     close = difflib.get_close_matches(found, list(names), n=1) if isinstance(found, str) else []
     return close[0] if close else None
-
-
-def one_of(names: Iterable[str], found: object = None) -> str:
-    """Return the allowed names in words, the likely one first.
-
-    Example:
-        >>> one_of(["mbe", "rheed"], "rhed")
-        "'rheed'? (one of mbe, rheed)"
-    """
-    known = list(names)
-    listed = f"one of {', '.join(known)}" if known else "nothing here"
-    close = closest(known, found)
-    return f"{close!r}? ({listed})" if close else listed

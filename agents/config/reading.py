@@ -9,14 +9,15 @@ from twinloop.agents.campaign.goal import Constraint, Goal
 from twinloop.agents.config.campaign import Campaign
 from twinloop.agents.config.campaign_file import Bounds, CampaignFile, Range
 from twinloop.agents.config.fields import NumberField, number_fields
-from twinloop.agents.config.finding import find_file, find_object, installed
+from twinloop.agents.config.finding import find_file
 from twinloop.agents.config.laboratory import LabInstrument, Laboratory, read_laboratory
-from twinloop.agents.config.problems import Findings, Place, Words, one_of
+from twinloop.agents.config.problems import Findings, Place, Words
 from twinloop.agents.config.section import read_section
 from twinloop.agents.config.yaml_text import Document, read_yaml
 from twinloop.errors import ArgumentError, ConfigProblem
 from twinloop.planners.registry import planner_problems, resolve
 from twinloop.planners.space import Dimension, Space
+from twinloop.plugins import find_object, installed, one_of
 from twinloop.protocols.interface import Protocol
 from twinloop.units import parse_quantity
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from twinloop.agents.config.problems import Findings, Place, Words, closest, one_of
+from twinloop.agents.config.problems import Findings, Place, Words, closest
 from twinloop.errors import ArgumentError
+from twinloop.plugins import one_of
 from twinloop.units import Hours, Unit, parse_quantity, unit_of
 
 __all__ = ["LabHours", "Quantity", "Section", "read_section", "refused"]

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twinloop.agents.config.finding import find_object
 from twinloop.agents.runtime.compute import EXIT_BROKEN, ComputeAgent, ComputeSpec
 from twinloop.clocks import ScaledLabClock
 from twinloop.errors import ArgumentError, LabError
@@ -20,6 +19,7 @@ from twinloop.instruments.interface import Instrument
 from twinloop.instruments.rules import AdapterSettings
 from twinloop.instruments.spool import MemorySpool
 from twinloop.log.memory import MemoryLog
+from twinloop.plugins import find_object
 from twinloop.wire.effects import Exit
 
 __all__ = ["Agent", "TwinAgent", "make_agent", "run_in_thread"]
