@@ -1,11 +1,13 @@
 """The adapter's side of its watchdog: start it, beat, ask it, dismiss it."""
 
+import contextlib
 import logging
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from queue import Full, Queue
 
 from twinloop.errors import LabError
 
@@ -13,6 +15,8 @@ __all__ = ["Guard", "GuardFailed"]
 
 _LOG = logging.getLogger(__name__)
 _READY_S = 60.0
+_WAITING_LINES = 64
+_LAST_WORDS_S = 1.0
 
 
 class GuardFailed(LabError):
@@ -43,6 +47,9 @@ class Guard:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
             )
+        self._lines: Queue[bytes | None] = Queue(_WAITING_LINES)
+        self._writer = threading.Thread(target=self._write_all, daemon=True)
+        self._writer.start()
 
     def await_ready(self) -> None:
         """Return when it has its connections.
@@ -62,26 +69,32 @@ class Guard:
         return self._process.poll() is not None
 
     def beat(self) -> None:
-        """Say that this process lives."""
-        self._say(b"beat\n")
+        """Say that this process lives; dropped while the watchdog does not read."""
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(b"beat\n")
 
     def make_safe(self, instrument: str) -> None:
         """Ask it to run a safe state over its own connection."""
-        self._say(f"safe {instrument}\n".encode())
+        try:
+            self._lines.put_nowait(f"safe {instrument}\n".encode())
+        except Full:
+            _LOG.error("the watchdog does not read: it cannot be asked to secure %s", instrument)
 
     def dismiss(self) -> None:
         """Tell it that all is well, and wait for its end."""
-        self._say(b"bye\n")
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(b"bye\n")
         self._end()
 
-    def _say(self, line: bytes) -> None:
-        if self._process.stdin is None:
-            return
-        try:
-            self._process.stdin.write(line)
-        except OSError:
-            # it is gone; the adapter sees that by `has_ended`
-            return
+    def _write_all(self) -> None:
+        """Write what is to be said: a stopped watchdog fills its pipe, and must stop nobody else."""
+        while (line := self._lines.get()) is not None:
+            try:
+                if self._process.stdin is not None:
+                    self._process.stdin.write(line)
+            except (OSError, ValueError):
+                # it is gone, or the pipe is closed; the adapter sees that by `has_ended`
+                return
 
     def _await_ready(self) -> None:
         # a pipe cannot be waited for with a limit on every system; a timer can end the process
@@ -96,6 +109,12 @@ class Guard:
             raise GuardFailed(word.removeprefix("failed ") or f"it ended within {_READY_S:g} s")
 
     def _end(self) -> None:
+        with contextlib.suppress(Full):
+            self._lines.put_nowait(None)
+        self._writer.join(_LAST_WORDS_S)
+        if self._writer.is_alive():
+            # stopped, with a full pipe: nothing that is said reaches it any more
+            self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:

@@ -57,6 +57,7 @@ def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
 
     Raises:
         LockTaken: another adapter, or the watchdog of one, holds the folder.
+        JournalCorrupt: the ledger was damaged.
         ArgumentError: a class that cannot be found, or a scaled clock for a real instrument.
         ConfigError: settings that a class does not take.
         GuardFailed: the watchdog cannot connect to the devices.
@@ -73,6 +74,8 @@ def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
     spec.write(folder / _SPEC)
     log = SqliteLog(spec.ledger_path, log_id=f"ledger-{new_incarnation()}")
     try:
+        # before anything is answered from it: a damaged ledger knows nothing of what was done
+        log.verify()
         server = _server(spec, instruments, log, life)
         server.when_ready(lambda: sync_file(folder / READY, f"{life}\n"))
         _end_on_signals(server)

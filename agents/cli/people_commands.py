@@ -69,7 +69,7 @@ def decide(
     certain, so it may be repeated. unknown: give the sample up.
 
     Example:
-      twinloop decide FOLDER mbe_growth/t0003/2/0 failed --reason "wafer is bare"
+      twinloop decide FOLDER mbe_growth.1f3a77c2/t0003/2.0.0/1 failed --reason "wafer is bare"
     Next:
       twinloop status FOLDER
     """

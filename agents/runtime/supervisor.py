@@ -156,7 +156,28 @@ def resume_campaign(folder: Path | str, view: bool = True) -> int:
         ConfigError: no run folder.
         RunFolderBusy: another process has it in use.
     """
-    return _supervise(RunFolder.open(Path(folder)), view)
+    run = RunFolder.open(Path(folder))
+    reason = _why_finished(run)
+    if reason is not None:
+        _tell(f"{run.path} is finished: {reason}")
+        _report(run)
+        return EXIT_FINISHED
+    return _supervise(run, view)
+
+
+def _why_finished(folder: RunFolder) -> str | None:
+    """Return why there is nothing left to lead, read from the journal alone."""
+    from twinloop.log.sqlite import open_readonly
+
+    path = folder.path / "journal.db"
+    if not path.exists():
+        return None
+    log = open_readonly(path)
+    try:
+        found = log.find("finished")
+    finally:
+        log.close()
+    return None if found is None else str(found.entry.body.get("reason", ""))
 
 
 def _supervise(folder: RunFolder, view: bool) -> int:

@@ -6,6 +6,7 @@ after the end of a campaign may read it.
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,21 +45,24 @@ class EventFile:
     """A physical log on disk: JSON lines, synced one by one.
 
     Args:
-        path: of the file; a torn last line of an earlier life is cut off.
+        path: of the file; a torn last line of an earlier life is cut off. Any thread may append.
     """
 
     def __init__(self, path: Path) -> None:
         self.events = read_physical_log(path)
+        self._lock = threading.Lock()
         self._file = path.open("ab")
         self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, kind: str, **fields: Any) -> None:
         """Write one effect and sync the file."""
-        event = {"n": len(self.events), "at": utc_now(), "kind": kind, **fields}
-        self._file.write(_line(event))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.events.append(event)
+        # two lanes write: a growth and a safe state may end in the same moment
+        with self._lock:
+            event = {"n": len(self.events), "at": utc_now(), "kind": kind, **fields}
+            self._file.write(_line(event))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self.events.append(event)
 
     def close(self) -> None:
         """Close the file."""

@@ -95,3 +95,21 @@ def test_twins_on_ray_need_no_adapter_process(tmp_path: Path, campaign: Campaign
 def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="chamber"):
         adapter_spec(load_laboratory("standin"), "chambr", tmp_path, HUB)
+
+
+def test_a_finished_run_is_only_reported_again(
+    tmp_path: Path, campaign: Campaign, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinloop.agents.campaign.events import Finished, entry_of
+    from twinloop.agents.runtime import supervisor
+    from twinloop.log.sqlite import SqliteLog
+
+    log = SqliteLog(folder.path / "journal.db", "journal-test")
+    log.append(entry_of(Finished(reason="the budget is spent")))
+    log.close()
+    told_lines: list[str] = []
+    monkeypatch.setattr(supervisor, "_report", lambda run: told_lines.append(f"report {run.path}"))
+    monkeypatch.setattr(supervisor, "_tell", told_lines.append)
+    monkeypatch.setattr(supervisor, "_supervise", lambda *_: pytest.fail("it was started again"))
+    assert supervisor.resume_campaign(folder.path, view=False) == 0
+    assert "the budget is spent" in told_lines[0]
