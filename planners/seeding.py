@@ -16,8 +16,12 @@ __all__ = ["seeded", "torch_is_loaded"]
 
 
 def torch_is_loaded() -> bool:
-    """Return whether this process has imported torch; it is never imported from here."""
-    return "torch" in sys.modules
+    """Return whether this process has imported torch; it is never imported from here.
+
+    While another thread is still importing it, it is in the table of modules, and half of it missing.
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and not getattr(torch.__spec__, "_initializing", False)
 
 
 @contextmanager

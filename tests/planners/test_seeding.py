@@ -1,4 +1,7 @@
+import importlib.machinery
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -29,3 +32,17 @@ def test_states_are_put_back_also_after_an_error():
     with pytest.raises(ZeroDivisionError), seeded(5):
         _ = 1.0 / (draw() == ())
     assert draw() == undisturbed
+
+
+def test_a_torch_that_another_thread_is_importing_is_not_touched(monkeypatch):
+    half = types.ModuleType("torch")
+    half.__spec__ = importlib.machinery.ModuleSpec("torch", None)
+    half.__spec__._initializing = True
+    monkeypatch.setitem(sys.modules, "torch", half)
+    with seeded(1):
+        first = draw()
+    with seeded(1):
+        assert draw() == first
+    half.__spec__._initializing = False
+    with pytest.raises(AttributeError, match="get_num_threads"), seeded(1):
+        pass
