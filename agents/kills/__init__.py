@@ -1,0 +1,1 @@
+"""Kills: a real campaign in processes of its own, killed on purpose, and audited afterwards."""

@@ -1,0 +1,122 @@
+"""Each process of a campaign is killed in the middle of a growth; the campaign goes on by itself.
+
+What really happened is counted in the log that the stand-in machine writes itself.
+"""
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from twinloop.agents.campaign.reading import replay
+from twinloop.agents.kills.audit import audit
+from twinloop.agents.kills.campaign_run import CampaignRun
+from twinloop.log.sqlite import open_readonly
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+Begin = Callable[..., CampaignRun]
+
+
+def ledger_kinds(run: CampaignRun, key: str) -> list[str]:
+    """Return what the ledger says of a command, in order."""
+    reader = open_readonly(run.folder / "adapters" / "chamber" / "ledger.sqlite")
+    try:
+        bodies = [(s.entry.kind, s.entry.body) for s in reader.read()]
+    finally:
+        reader.close()
+    words = [
+        (kind, b["command"]["key"] if kind == "intent" else b.get("key")) for kind, b in bodies
+    ]
+    return [kind for kind, parts in words if parts and "/".join(map(str, parts)) == key]
+
+
+def settled(run: CampaignRun, key: str) -> Any:
+    return next(e for e in run.events("settled") if str(e.key) == key)
+
+
+def is_open(run: CampaignRun, key: str) -> bool:
+    return key not in {str(e.key) for e in run.events("settled")}
+
+
+def assert_complete(run: CampaignRun, experiments: int) -> None:
+    """Every film was grown once and observed, and nothing that was written down is broken."""
+    assert audit(run.folder) == []
+    assert len(run.effects("growth_started")) == experiments
+    assert len(run.effects("sample_loaded")) == experiments
+    ended = run.events("trial_ended")
+    assert [e.state for e in ended] == ["done"] * experiments
+    assert [r.difference for r in replay(run.folder)] == [0.0] * experiments
+
+
+def test_the_conductor(begin: Begin) -> None:
+    run = begin(experiments=2)
+    key = run.until_in_a_growth()
+    pid = run.kill("conductor")
+    assert is_open(run, key)
+    run.until_finished()
+    assert_complete(run, 2)
+    assert len(run.events("conductor_started")) == 2
+    assert settled(run, key).state == "done"
+    assert ledger_kinds(run, key).count("intent") == 1, "answered, not executed again"
+    assert f"conductor (pid {pid}) died: signal 9" in (run.home / "output.txt").read_text()
+
+
+def test_the_hub_the_watchdog_and_the_janitor(begin: Begin) -> None:
+    run = begin(experiments=3)
+    for n, program in enumerate(("hub", "watchdog", "janitor")):
+        run.until(lambda n=n: len(run.effects("growth_ended")) == n, "the growths before")
+        run.until_in_a_growth()
+        pid = run.kill(program)
+        run.until(partial(is_another, run, program, pid), f"another {program}")
+    run.until_finished()
+    assert_complete(run, 3)
+    assert len(run.events("conductor_started")) == 1, "nobody else was restarted"
+    assert len(run.effects("machine_started")) == 1
+
+
+def is_another(run: CampaignRun, program: str, pid: int) -> bool:
+    return bool(set(run.pids(program)) - {pid})
+
+
+def test_the_adapter(begin: Begin) -> None:
+    run = begin(experiments=2)
+    key = run.until_in_a_growth()
+    run.kill("adapter")
+    assert ledger_kinds(run, key) == ["intent", "accepted"]
+    run.until_finished()
+    assert_complete(run, 2)
+    assert ledger_kinds(run, key) == ["intent", "accepted", "done", "acked"]
+    # the machine's own numbers, of one growth from its beginning to its end
+    grown = next(e for e in run.effects("growth_ended") if e["key"] == key)
+    assert grown["state"] == "done"
+    assert settled(run, key).result == grown["numbers"]
+
+
+def test_the_machine_loses_the_film_that_was_growing_and_says_so(begin: Begin) -> None:
+    run = begin(experiments=2)
+    key = run.until_in_a_growth()
+    run.kill("machine")
+    run.until_finished()
+    assert audit(run.folder) == []
+    cut = settled(run, key)
+    assert cut.state == "partial"
+    assert 0.5 <= cut.result["dose_at_least_ML"] < 3.4
+    assert [e.state for e in run.events("trial_ended")] == ["failed", "done"]
+    started = [e["key"] for e in run.effects("growth_started")]
+    assert len(started) == len(set(started)) == 2
+
+
+def test_the_machine_between_two_operations_loses_nothing(begin: Begin) -> None:
+    run = begin(experiments=2)
+    run.until_in_a_growth()
+    # a conductor that is held sends no next command
+    run.signal("conductor", signal.SIGSTOP)
+    run.until(lambda: run.effects("growth_ended"), "the end of the growth")
+    run.kill("machine")
+    run.signal("conductor", signal.SIGCONT)
+    run.until_finished()
+    assert_complete(run, 2)
+    assert len(run.effects("machine_started")) == 2
