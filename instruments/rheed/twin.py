@@ -27,7 +27,7 @@ class RHEEDTwin(StandinTwin, RHEED):
         """Return the specular trace of this sample's growth, from before its opening to its end.
 
         Raises:
-            NotTouched: no growth began within `wait_s`.
+            NotTouched: no growth began within `wait_s`, or the trace is gone with the machine.
         """
         key = str(self.command.key)
         progress = self.line.begin(operation_of(self.command, "record", wait_s=wait_s))
@@ -44,6 +44,9 @@ class RHEEDTwin(StandinTwin, RHEED):
         except asyncio.CancelledError:
             self.line.abort(key)
             raise
+        if progress.state == "unseen":
+            # armed again it would wait for a growth that has been
+            raise NotTouched("record: the machine was restarted, the detector's memory is gone")
         finished = self.finished("record", progress)
         self._show({name: array[seen:] for name, array in finished.arrays.items()}, seen)
         return _trace(finished)

@@ -130,13 +130,15 @@ class StandinTwin(Instrument):
         """Return the progress of an operation that came to its end.
 
         Raises:
-            NotTouched: it never began.
-            OperationCut: it was cut short, or nobody can tell.
+            NotTouched: it was refused, or cut short before anything happened.
+            OperationCut: it was cut short, or the machine was restarted and has not seen it.
         """
         if progress.state == "done":
             return progress
         reason = progress.reason or "no reason given"
-        if progress.state in {"not_done", "unseen"}:
+        if progress.state == "unseen":
+            reason = "the machine was restarted and knows nothing of it"
+        if progress.state == "not_done":
             raise NotTouched(f"{name}: {reason}")
         raise OperationCut(name, progress.state, reason)
 

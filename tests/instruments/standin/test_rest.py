@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from twinloop.instruments.interface import NotDone, NotTouched
 from twinloop.instruments.standin.chamber import Chamber
 from twinloop.instruments.standin.interface import Operation, Progress
 from twinloop.instruments.standin.physical_log import EventFile
 from twinloop.instruments.standin.settings import ChamberSettings
+from twinloop.instruments.standin.testing import Bench, command_for
+from twinloop.instruments.standin.twin import OperationCut
 
 SETTINGS = ChamberSettings(size=16, seed=3)
 
@@ -154,3 +157,21 @@ def test_a_full_disk_costs_the_film_only_when_the_machine_dies(
     life.do("c/t/0/1", "load")
     assert life.chamber.readings().sample == "s1"
     assert live(tmp_path).chamber.readings().sample is None
+
+
+def test_what_a_restarted_machine_has_not_seen_is_asked_about_and_may_be_tried_again() -> None:
+    bench = Bench(SETTINGS, name="restarted")
+    with pytest.raises(OperationCut, match="the machine was restarted"):
+        bench.mbe.finished("load", Progress("unseen"))
+    command = command_for(bench.mbe, "load", "s1")
+    assert isinstance(bench.run(bench.mbe.what_was_loaded(command)), NotDone)
+    bench.close()
+
+
+def test_a_record_whose_trace_died_with_the_machine_is_not_armed_again() -> None:
+    bench = Bench(SETTINGS, name="restarted")
+    command = command_for(bench.rheed, "record", "s1", wait_s=600.0)
+    bench.rheed.line.begin = lambda _: Progress("unseen")  # type: ignore[method-assign]
+    with pytest.raises(NotTouched, match="the detector's memory is gone"):
+        bench.run(bench.obey(bench.rheed, command))
+    bench.close()
