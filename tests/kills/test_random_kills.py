@@ -23,10 +23,10 @@ def assert_promises_are_kept(tally: Tally, experiments: int) -> None:
 
 @pytest.mark.timeout(150)
 def test_a_short_schedule_of_kills(tmp_path: Path) -> None:
-    tally = kill_at_random(tmp_path, seed=11, kills=5, experiments=3)
-    # how many fit in depends on the speed of the machine; that some did is what makes it a test
-    assert sum(tally.kills.values()) >= 1
-    assert_promises_are_kept(tally, 3)
+    # enough films that the schedule does not outlast the campaign on a fast machine
+    tally = kill_at_random(tmp_path, seed=11, kills=5, experiments=8)
+    assert sum(tally.kills.values()) >= 3
+    assert_promises_are_kept(tally, 8)
 
 
 @pytest.mark.soak
