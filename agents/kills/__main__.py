@@ -27,7 +27,7 @@ def main() -> int:
                 seed,
                 kills=given.kills,
                 experiments=given.experiments,
-                in_process=not given.ray,
+                with_ray=given.ray,
             )
         n_broken += len(tally.violations)
         sys.stdout.write(json.dumps({"seed": seed, **dataclasses.asdict(tally)}) + "\n")

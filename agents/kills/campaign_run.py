@@ -21,6 +21,7 @@ import yaml
 from twinloop.agents.campaign.reading import history
 from twinloop.agents.runtime.processes import MarkedProcess, SystemTable, sweep
 from twinloop.agents.runtime.run_folder import RunFolder
+from twinloop.agents.runtime.supervisor import EXIT_GAVE_UP
 from twinloop.errors import LabError
 from twinloop.log.interface import LogFailed
 
@@ -177,6 +178,10 @@ class CampaignRun:
     def is_finished(self) -> bool:
         """Return True when the campaign has come to its end."""
         return bool(self.events("finished"))
+
+    def has_ended_in_trouble(self) -> bool:
+        """Return True when the supervisor has given up: a child does not stay alive."""
+        return self.supervisor is not None and self.supervisor.poll() == EXIT_GAVE_UP
 
     # --- processes -------------------------------------------------------------------------------
 

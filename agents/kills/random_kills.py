@@ -16,7 +16,7 @@ from pathlib import Path
 from twinloop.agents.kills.audit import audit
 from twinloop.agents.kills.campaign_run import CampaignRun, small_campaign
 
-__all__ = ["EVERYTHING", "WEIGHTS", "Tally", "kill_at_random"]
+__all__ = ["EVERYTHING", "WEIGHTS", "WEIGHTS_WITH_RAY", "Tally", "kill_at_random"]
 
 EVERYTHING = "everything"
 WEIGHTS: Mapping[str, int] = {
@@ -30,6 +30,15 @@ WEIGHTS: Mapping[str, int] = {
     EVERYTHING: 1,
 }
 """How often each victim is drawn, in relation to the others."""
+
+WEIGHTS_WITH_RAY: Mapping[str, int] = {
+    **WEIGHTS,
+    "worker": 3,
+    "raylet": 1,
+    "gcs_server": 1,
+    "ray_host": 1,
+}
+"""The same where compute agents are Ray actors."""
 
 _SHORTEST_S, _LONGEST_S = 0.2, 6.0
 _ORPHANS_S = 10.0
@@ -63,8 +72,7 @@ def kill_at_random(
     *,
     kills: int = 6,
     experiments: int = 4,
-    weights: Mapping[str, int] = WEIGHTS,
-    in_process: bool = True,
+    with_ray: bool = False,
 ) -> Tally:
     """Run a campaign to its end with kills on the way, and audit it.
 
@@ -73,14 +81,14 @@ def kill_at_random(
         seed: of who is killed, and when.
         kills: how many, unless the campaign ends before.
         experiments: how many films.
-        weights: how often each victim is drawn.
-        in_process: compute agents are threads of the conductor, not Ray actors.
+        with_ray: compute agents are Ray actors, not threads of the conductor.
 
     Raises:
         DidNotHappen: it does not come to an end, or a process outlives its supervisor.
     """
     rng = random.Random(seed)  # noqa: S311 (a schedule, no secret)
-    campaign = small_campaign(experiments, in_process=in_process, seed=seed % 2**31)
+    weights = WEIGHTS_WITH_RAY if with_ray else WEIGHTS
+    campaign = small_campaign(experiments, in_process=not with_ray, seed=seed)
     run = CampaignRun(home, campaign)
     killed: Counter[str] = Counter()
     longest_s = 0.0
@@ -122,9 +130,20 @@ def _kill(run: CampaignRun, victim: str) -> None:
 
 
 def _await_news(run: CampaignRun, n_events: int, what: str) -> None:
-    run.until(lambda: len(run.events()) > n_events, what, _STUCK_S)
+    run.until(lambda: _is_mended(run) and len(run.events()) > n_events, what, _STUCK_S)
+
+
+def _is_mended(run: CampaignRun) -> bool:
+    """Do what a person does when one child died too often within a minute."""
+    if run.has_ended_in_trouble():
+        run.resume()
+    return True
 
 
 def _let_pass(run: CampaignRun, lasts_s: float) -> None:
     end_s = time.monotonic() + lasts_s
-    run.until(lambda: time.monotonic() > end_s or run.is_finished(), "a moment", lasts_s + 60.0)
+    run.until(
+        lambda: _is_mended(run) and (time.monotonic() > end_s or run.is_finished()),
+        "a moment",
+        lasts_s + 60.0,
+    )

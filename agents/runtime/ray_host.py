@@ -113,6 +113,8 @@ class RayHost:
         if tmp is None:
             ray.init(address=address, **options)
         else:
+            is_up = threading.Event()
+            threading.Thread(target=_watch_the_start, args=(is_up,), daemon=True).start()
             ray.init(
                 include_dashboard=False,
                 num_cpus=math.ceil(num_cpus or os.cpu_count() or 1),
@@ -122,6 +124,7 @@ class RayHost:
                 _node_ip_address=_loopback(),
                 **options,
             )
+            is_up.set()
             self._helpers = {p.name(): p for p in psutil.Process().children() if p.name() in _VITAL}
         threading.Thread(target=self._probe, name="ray-probe", daemon=True).start()
         self._say("up")
@@ -136,7 +139,7 @@ class RayHost:
     def look(self) -> str | None:
         """Look after everything once; return why the cluster is not well, if so."""
         for name, process in self._helpers.items():
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            if _is_dead(process):
                 return f"{name} (pid {process.pid}) is dead"
         if time.monotonic() - self._heard_s > self._silent_s:
             return f"the control store has not answered for {self._silent_s:g} s"
@@ -325,6 +328,32 @@ def _leave(trouble: str) -> NoReturn:
     _LOG.error("Ray is not well: %s", trouble)
     logging.shutdown()
     os._exit(EXIT_UNWELL)
+
+
+def _watch_the_start(is_up: threading.Event) -> None:
+    """End this process when a part of the cluster dies before it is up; Ray waits half a minute."""
+    seen: dict[int, psutil.Process] = {}
+    while not is_up.wait(_POLL_S):
+        for process in psutil.Process().children():
+            if process.pid not in seen and _is_vital(process):
+                seen[process.pid] = process
+        dead = [pid for pid, process in seen.items() if _is_dead(process)]
+        if dead and not is_up.is_set():
+            _leave(f"pid {dead[0]} died while Ray was starting")
+
+
+def _is_vital(process: psutil.Process) -> bool:
+    try:
+        return process.name() in _VITAL
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _read(specs: "queue.SimpleQueue[str | None]") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twinloop.agents.kills.random_kills import WEIGHTS, Tally, kill_at_random
+from twinloop.agents.kills.random_kills import Tally, kill_at_random
 
 pytestmark = pytest.mark.system
 SOAK_KILLS, SOAK_SCHEDULES = 25, 40
@@ -41,8 +41,5 @@ def test_a_long_schedule_of_kills(tmp_path: Path, seed: int) -> None:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_long_schedule_of_kills_with_ray(tmp_path: Path, seed: int) -> None:
-    weights = {**WEIGHTS, "worker": 3, "raylet": 1, "gcs_server": 1, "ray_host": 1}
-    tally = kill_at_random(
-        tmp_path, seed=seed, kills=12, experiments=8, weights=weights, in_process=False
-    )
+    tally = kill_at_random(tmp_path, seed=seed, kills=12, experiments=8, with_ray=True)
     assert_promises_are_kept(tally, 8)

@@ -20,8 +20,10 @@ class FakeTable:
     immortal: set[int] = field(default_factory=set)
     killed: list[int] = field(default_factory=list)
     now_s: float = 0.0
+    look_takes_s: float = 0.0
 
     def marked(self, run: str) -> list[MarkedProcess]:
+        self.now_s += self.look_takes_s
         return [p for p in self.processes if p.run == run]
 
     def kill(self, process: MarkedProcess) -> None:
@@ -33,6 +35,9 @@ class FakeTable:
         self.now_s += seconds
         gone = {pid for pid, at_s in self.dies_after_s.items() if at_s <= self.now_s}
         self.processes = [p for p in self.processes if p.pid not in gone]
+
+    def time_s(self) -> float:
+        return self.now_s
 
 
 def process(pid: int, family: str, run: str = "r1") -> MarkedProcess:
@@ -59,6 +64,13 @@ def test_who_ends_within_the_grace_is_not_killed() -> None:
     assert sweep("r1", grace_s=2.0, table=table) == []
     assert table.killed == [2]
     assert table.now_s < 3.0
+
+
+def test_a_slow_look_at_the_processes_does_not_lengthen_the_grace() -> None:
+    table = FakeTable([process(1, "hub")], look_takes_s=0.4)
+    assert sweep("r1", grace_s=2.0, table=table) == []
+    assert table.killed == [1]
+    assert table.now_s < 3.5
 
 
 def test_a_spared_family_is_left_alone() -> None:
