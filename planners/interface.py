@@ -35,6 +35,13 @@ The rules, which `twinloop.planners.testing.check_planner` tries on your class:
 4. **Say that you failed** with `PlanningFailed` (a fit of BoTorch that fails counts as well); `ask`
    then takes the next rung of `ladder.py`. It also takes it where you repeat a pending point.
 
+A planner that learns from theory too sets `uses_theory = True`. It finds the theory in
+`known.theory`, its predictions in `known.simulations`, and what an experiment measured beside the
+objective in `known.features`. It answers with `Proposal.simulations`, which are simulated while the
+experiment goes on, and where they are worth more for their cost than any experiment, with the
+simulator's name as `source`: then the experiment waits for them. `simulate` is asked whenever
+simulation agents run out of work in between.
+
 Without a campaign, the whole thing is three calls: see `Planner.ask` and `Planner.tell`.
 '''
 
@@ -47,7 +54,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 
 from twinloop.errors import ArgumentError, BadProposal, PlanningFailed
 from twinloop.planners.digital_net import sobol
-from twinloop.planners.known import EXPERIMENT, Known, Proposal, Simulations, proposal_seed
+from twinloop.planners.known import (
+    EXPERIMENT,
+    Known,
+    Proposal,
+    SimulationRequest,
+    Simulations,
+    Theory,
+    proposal_seed,
+)
 from twinloop.planners.ladder import Attempt, Rung, descend, recalls
 from twinloop.planners.notebook import Notebook
 from twinloop.planners.seeding import seeded, torch_is_loaded
@@ -62,13 +77,15 @@ __all__ = [
     "PlanningFailed",
     "Proposal",
     "Rung",
+    "SimulationRequest",
     "Simulations",
     "Space",
+    "Theory",
     "proposal_seed",
     "sobol",
 ]
 
-_FINAL = ("ask", "opening", "tell")
+_FINAL = ("ask", "ask_simulations", "opening", "tell")
 
 
 def _space(given: Any) -> Any:
@@ -96,6 +113,7 @@ class Planner(BaseModel, ABC):
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    uses_theory: ClassVar[bool] = False
 
     n_initial: Annotated[int, Field(ge=0)] = 0
     space: Annotated[InstanceOf[Space] | None, BeforeValidator(_space)] = Field(
@@ -134,6 +152,13 @@ class Planner(BaseModel, ABC):
             return Proposal(x=sobol(known), why={"initial": 1.0})
         return None
 
+    def simulate(self, known: Known) -> Proposal:
+        """Return which simulations are worth their cost now; none: nothing is, at what is known.
+
+        Its `x` and `source` count for nothing.
+        """
+        return Proposal(x=sobol(known), memo=known.memo)
+
     def prepare(self) -> None:
         """Import heavy libraries; called before the generators are seeded, by a worker only."""
 
@@ -167,6 +192,22 @@ class Planner(BaseModel, ABC):
         if known is None:
             return self._my_notebook().ask(self.ask)
         return self.opening(known) or self._with_model(known)
+
+    @final
+    def ask_simulations(self, known: Known) -> Proposal:
+        """Return what `simulate` does, seeded and checked; none where the numerics fail.
+
+        Raises:
+            BadProposal: the planner breaks its contract.
+        """
+        self.prepare()
+        none = Proposal(x=sobol(known), memo=known.memo)
+        # its point is not for an experiment: it may well be one that is under way
+        free = replace(known, pending=known.pending[:0])
+        answer = descend(self.name, free, [(Rung.PLANNER, lambda _: self.simulate(known), known)])
+        if answer.why["rung"] == Rung.SOBOL:
+            return replace(none, why=answer.why)
+        return answer
 
     @final
     def tell(

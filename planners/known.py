@@ -10,15 +10,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinloop.errors import ArgumentError
 from twinloop.ids import canonical_json, seed_of
+from twinloop.planners.simulations import SimulationRequest, Simulations, Theory
 from twinloop.planners.space import Floats, Space
 
-__all__ = ["EXPERIMENT", "Header", "Known", "Proposal", "Simulations", "proposal_seed"]
+__all__ = [
+    "EXPERIMENT",
+    "Header",
+    "Known",
+    "Proposal",
+    "SimulationRequest",
+    "Simulations",
+    "Theory",
+    "proposal_seed",
+    "simulations_seed",
+]
 
 EXPERIMENT = "experiment"
 Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 _FLOATS = ("x", "y", "y_sd", "slack", "slack_sd", "pending")
+_SIMULATION_ARRAYS = ("x", "theta", "values", "exceeded", "pending_x", "pending_theta")
 _COUNTS = ("basis", "proposal", "seed", "campaign_seed")
 
 
@@ -27,37 +39,9 @@ def proposal_seed(campaign_seed: int, proposal: int) -> int:
     return seed_of(campaign_seed, "proposal", proposal)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Simulations:
-    """Bare predictions of theory at known points, one row each; empty where no theory is used.
-
-    Args:
-        x: where, shape (m, d), unit cube.
-        theta: parameters of the theory, shape (m, t), in the units of `theta_names`.
-        y: predicted objective (larger is better), shape (m, 1).
-        y_sd: spread of the prediction itself (a stochastic simulator's), shape (m, 1).
-        source: which simulator, m names.
-        theta_names: the t parameter names, with units.
-    """
-
-    x: Floats
-    theta: Floats
-    y: Floats
-    y_sd: Floats
-    source: tuple[str, ...] = ()
-    theta_names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        m, t = len(self.source), len(self.theta_names)
-        for name, columns in (("theta", t), ("y", 1), ("y_sd", 1)):
-            array = _matrix(f"simulations.{name}", getattr(self, name), columns, rows=m)
-            object.__setattr__(self, name, array)
-        object.__setattr__(self, "x", _matrix("simulations.x", self.x, None, rows=m))
-
-    @classmethod
-    def none(cls, d: int) -> "Simulations":
-        """Return no simulations in `d` dimensions."""
-        return cls(x=_blank(d), theta=_blank(0), y=_blank(1), y_sd=_blank(1))
+def simulations_seed(campaign_seed: int, batch: int) -> int:
+    """Return the seed of the planning of batch number `batch` of simulations: 63 bits."""
+    return seed_of(campaign_seed, "simulations", batch)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,8 +57,10 @@ class Known:
         y_sd: its standard deviation, shape (n, 1); 0 where it is not known.
         slack: how far inside each constraint, shape (n, k); feasible where >= 0.
         slack_sd: its standard deviation, shape (n, k); 0 where it is not known.
-        features: other measured quantities by name, each of shape (n, ...).
+        features: other measured quantities by name, each of shape (n, 2): value and standard
+            deviation; NaN where a trial did not measure it.
         pending: points under way, shape (p, d), unit cube.
+        theory: the theory of the campaign; None where it has none.
         simulations: predictions of theory.
         basis: number of the last journal event that this rests on.
         proposal: number of the proposal asked for, from 0.
@@ -95,6 +81,7 @@ class Known:
     slack_sd: Floats
     pending: Floats
     simulations: Simulations
+    theory: Theory | None = None
     features: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     basis: int = 0
     proposal: int = 0
@@ -115,6 +102,7 @@ class Known:
                 raise ArgumentError(name, float(getattr(self, name).min()), ">= 0 (0: not known)")
         if self.simulations.x.shape[1] != d:
             raise ArgumentError("simulations.x", self.simulations.x.shape, f"shape (m, {d})")
+        self._check_theory()
         for name, array in self.features.items():
             if len(array) != n:
                 raise ArgumentError(f"features.{name}", array.shape, f"shape ({n}, ...)")
@@ -122,6 +110,16 @@ class Known:
             if not 0 <= getattr(self, name) < 2**63:
                 raise ArgumentError(name, getattr(self, name), "0 to 2**63 - 1")
         object.__setattr__(self, "memo", _as_json("memo", self.memo))
+
+    def _check_theory(self) -> None:
+        t, q = np.shape(self.simulations.theta)[1], np.shape(self.simulations.values)[1]
+        theory = self.theory
+        if theory is None:
+            if self.simulations.m:
+                raise ArgumentError("theory", None, "a theory, because there are simulations")
+        elif (t, q) != (len(theory.names), len(theory.observables)):
+            allowed = f"{len(theory.names)} parameters, {len(theory.observables)} observables"
+            raise ArgumentError("simulations", f"{t} and {q}", allowed)
 
     @classmethod
     def of(
@@ -135,6 +133,7 @@ class Known:
         slack_sd: ArrayLike | None = None,
         pending: ArrayLike | None = None,
         simulations: Simulations | None = None,
+        theory: Theory | None = None,
         features: Mapping[str, NDArray[Any]] | None = None,
         basis: int = 0,
         proposal: int = 0,
@@ -162,7 +161,8 @@ class Known:
             slack=slacks,
             slack_sd=_given(slack_sd, np.zeros(slacks.shape)),
             pending=_given(pending, _blank(axes.d)),
-            simulations=simulations or Simulations.none(axes.d),
+            simulations=simulations or _none(axes.d, theory),
+            theory=theory,
             features=dict(features or {}),
             basis=basis,
             proposal=proposal,
@@ -197,12 +197,11 @@ class Known:
         header |= {
             "space": self.space.to_json(),
             "memo": _as_json("memo", self.memo),
-            "source": list(self.simulations.source),
-            "theta_names": list(self.simulations.theta_names),
+            "theory": None if self.theory is None else self.theory.to_json(),
         }
         arrays: Arrays = {name: getattr(self, name) for name in _FLOATS}
-        for name in ("x", "theta", "y", "y_sd"):
-            arrays[f"simulations.{name}"] = getattr(self.simulations, name)
+        for name, array in self.simulations.to_arrays().items():
+            arrays[f"simulations.{name}"] = array
         arrays |= {f"features.{name}": array for name, array in self.features.items()}
         return header, {name: _portable(array) for name, array in arrays.items()}
 
@@ -214,17 +213,14 @@ class Known:
             ArgumentError: a part is missing or does not fit.
         """
         simulations = Simulations(
-            x=_part(arrays, "simulations.x"),
-            theta=_part(arrays, "simulations.theta"),
-            y=_part(arrays, "simulations.y"),
-            y_sd=_part(arrays, "simulations.y_sd"),
-            source=tuple(_part(header, "source")),
-            theta_names=tuple(_part(header, "theta_names")),
+            **{name: _part(arrays, f"simulations.{name}") for name in _SIMULATION_ARRAYS}
         )
+        theory = _part(header, "theory")
         prefix = "features."
         return cls(
             space=Space.from_json(_part(header, "space")),
             simulations=simulations,
+            theory=None if theory is None else Theory.from_json(theory),
             features={
                 name.removeprefix(prefix): array
                 for name, array in arrays.items()
@@ -242,10 +238,15 @@ class Proposal:
 
     Args:
         x: where, shape (d,), unit cube.
-        source: "experiment", or the name of a simulator.
-        theta: parameters to simulate with, by name; None for an experiment.
+        source: "experiment": make it at `x`; the name of the simulator: make none yet, because
+            `simulations` are worth more for their cost.
+        simulations: what to simulate now, the most valuable first.
+        withdrawn: rows of `Known.simulations.pending_x` that are not wanted any more.
         why: figures and words for `twinloop explain`, such as an acquisition value.
         memo: JSON to be given back in the next `Known.memo`.
+
+    Raises:
+        ArgumentError: simulations of unlike parameters.
 
     Example:
         >>> Proposal(x=np.array([0.25]), why={"initial": 1.0}).source
@@ -254,7 +255,8 @@ class Proposal:
 
     x: Floats
     source: str = EXPERIMENT
-    theta: Mapping[str, float] | None = None
+    simulations: tuple[SimulationRequest, ...] = ()
+    withdrawn: tuple[int, ...] = ()
     why: Mapping[str, float | str] = field(default_factory=dict)
     memo: Mapping[str, Any] = field(default_factory=dict)
 
@@ -262,8 +264,11 @@ class Proposal:
         object.__setattr__(self, "x", np.array(self.x, dtype=np.float64))
         object.__setattr__(self, "why", _as_json("why", self.why))
         object.__setattr__(self, "memo", _as_json("memo", self.memo))
-        if self.theta is not None:
-            object.__setattr__(self, "theta", _as_json("theta", self.theta))
+        object.__setattr__(self, "simulations", tuple(self.simulations))
+        object.__setattr__(self, "withdrawn", tuple(int(row) for row in self.withdrawn))
+        names = {tuple(sorted(request.theta)) for request in self.simulations}
+        if len(names) > 1:
+            raise ArgumentError("simulations", sorted(names), "the same parameters in each")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Proposal) and _same_bits(self.to_wire(), other.to_wire())
@@ -272,13 +277,23 @@ class Proposal:
 
     def to_wire(self) -> tuple[Header, Arrays]:
         """Return a JSON header and the arrays beside it."""
+        requests = self.simulations
+        names = list(requests[0].theta) if requests else []
         header: Header = {
             "source": self.source,
-            "theta": self.theta,
             "why": self.why,
             "memo": self.memo,
+            "withdrawn": list(self.withdrawn),
+            "theta_names": names,
+            "reasons": [request.why for request in requests],
         }
-        return json.loads(canonical_json(header)), {"x": _portable(self.x)}
+        arrays = {"x": _portable(self.x)}
+        if requests:
+            rows = [
+                [*r.x, *(r.theta[name] for name in names), r.gain_per_h] for r in requests
+            ]
+            arrays["requests"] = _portable(np.array(rows, dtype=np.float64))
+        return json.loads(canonical_json(header)), arrays
 
     @classmethod
     def from_wire(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "Proposal":
@@ -287,8 +302,27 @@ class Proposal:
         Raises:
             ArgumentError: a part is missing.
         """
-        fields = {name: _part(header, name) for name in ("source", "theta", "why", "memo")}
-        return cls(x=_part(arrays, "x"), **fields)
+        fields = {name: _part(header, name) for name in ("source", "why", "memo", "withdrawn")}
+        names, reasons = _part(header, "theta_names"), _part(header, "reasons")
+        x = _part(arrays, "x")
+        d = len(x)
+        rows = _part(arrays, "requests") if reasons else np.zeros((0, d + len(names) + 1))
+        requests = tuple(
+            SimulationRequest(
+                x=row[:d],
+                theta=dict(zip(names, map(float, row[d:-1]), strict=True)),
+                gain_per_h=float(row[-1]),
+                why=reason,
+            )
+            for row, reason in zip(rows, reasons, strict=True)
+        )
+        return cls(x=x, simulations=requests, **fields)
+
+
+def _none(d: int, theory: Theory | None) -> Simulations:
+    if theory is None:
+        return Simulations.none(d)
+    return Simulations.none(d, len(theory.names), len(theory.observables))
 
 
 def _blank(columns: int) -> Floats:

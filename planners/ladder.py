@@ -99,10 +99,13 @@ def _checked(planner: str, proposal: Proposal, known: Known) -> Proposal:
         raise PlanningFailed(planner, "the proposed x is not finite")
     if np.any((x < -_SNAP) | (x > 1.0 + _SNAP)):
         raise BadProposal(planner, "x", x.tolist(), "0 to 1 in each dimension")
-    if not proposal.source or (proposal.source == EXPERIMENT and proposal.theta is not None):
+    if proposal.source != EXPERIMENT and not proposal.simulations:
         raise BadProposal(
-            planner, "source", proposal.source, "experiment without theta, or a simulator's name"
+            planner, "source", proposal.source, "experiment, or a simulator's name and simulations"
         )
+    for request in proposal.simulations:
+        if request.x.shape != (known.d,) or np.any((request.x < 0.0) | (request.x > 1.0)):
+            raise BadProposal(planner, "a simulation at", request.x.tolist(), "a point of the cube")
     # Adding zero turns -0.0 into 0.0, which has other bits.
     snapped = np.where(x < _SNAP, 0.0, np.where(x > 1.0 - _SNAP, 1.0, x)) + 0.0
     if proposal.source == EXPERIMENT and repeats_pending(snapped, known):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from botorch.models.model_list_gp_regression import ModelListGP
     from torch import Tensor
 
-__all__ = ["PlainBO"]
+__all__ = ["PlainBO", "expected_warnings"]
 
 # Figures of PLANNING.md section 2: the same acquisition value at half the cost of the defaults.
 _RESTARTS = 4
@@ -86,7 +86,7 @@ class PlainBO(Planner, name="plain_bo"):
         import torch
         from botorch.models.model_list_gp_regression import ModelListGP
 
-        with _expected_warnings(), torch.device(self.device):
+        with expected_warnings(), torch.device(self.device):
             columns = _columns(known)
             models = {name: _fitted(name, known, *column) for name, column in columns.items()}
             model = ModelListGP(*models.values()) if known.k else models["y"]
@@ -103,8 +103,25 @@ class PlainBO(Planner, name="plain_bo"):
         return Proposal(x=x, why=why, memo=memo)
 
 
+    def moments(self, known: Known, x: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of the objective at points, without noise.
+
+        Args:
+            known: with two experiments or more.
+            x: where, shape (c, d), unit cube.
+        """
+        import torch
+
+        with expected_warnings(), torch.device(self.device):
+            model = _fitted("y", known, known.y, known.y_sd)
+            with torch.no_grad():
+                there = model.posterior(torch.as_tensor(x))
+        mean, variance = there.mean[:, 0].cpu().numpy(), there.variance[:, 0].cpu().numpy()
+        return mean, np.sqrt(variance)
+
+
 @contextmanager
-def _expected_warnings() -> Iterator[None]:
+def expected_warnings() -> Iterator[None]:
     """Silence what a fit or a search may say on the way; their failures are exceptions."""
     from botorch.exceptions.warnings import (
         BadInitialCandidatesWarning,

@@ -7,7 +7,7 @@ from typing import Any
 from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.campaign.goal import Goal
-from twinloop.planners.known import Known, Proposal
+from twinloop.planners.known import Known, Proposal, Theory
 from twinloop.planners.space import Space
 from twinloop.protocols.interface import Protocol
 
@@ -30,6 +30,7 @@ class Brief:
         first: the event that starts the campaign.
         adapters: adapter of each instrument.
         targets: compute target of each analyst parameter.
+        theory: the theory in the loop; None: none.
     """
 
     plan: Plan
@@ -41,3 +42,4 @@ class Brief:
     first: CampaignStarted
     adapters: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
+    theory: Theory | None = None

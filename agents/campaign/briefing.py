@@ -1,15 +1,19 @@
 """From a run folder's configuration to what a conductor leads."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from twinloop.agents.campaign.brief import Brief
+from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.config.interface import Campaign
-from twinloop.planners.interface import Known, Proposal, sobol
+from twinloop.planners.interface import Known, Proposal, Theory, sobol
+from twinloop.planners.simulations import Prior
+from twinloop.simulators.interface import find_simulator
 from twinloop.planners.registry import resolve
 
-__all__ = ["TWINS", "brief_of"]
+__all__ = ["TWINS", "brief_of", "theory_of", "uses_theory"]
 
 
 _NAME_PART = 40
@@ -20,6 +24,11 @@ TWINS = "twins"
 def _fallback(known: Known) -> Proposal:
     """Return a Sobol point: what is left when no worker can propose."""
     return Proposal(x=sobol(known), why={"fallback": "sobol"})
+
+
+def _plan(campaign: Campaign, run: str, *, has_theory: bool) -> Plan:
+    plan = replace(campaign.plan(), campaign=f"{campaign.name[:_NAME_PART]}.{run[:8]}")
+    return plan if has_theory else replace(plan, simulations_ahead=0)
 
 
 def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
@@ -38,7 +47,7 @@ def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
     }
     resolved: dict[str, Any] = campaign.resolved()
     return Brief(
-        plan=replace(campaign.plan(), campaign=f"{campaign.name[:_NAME_PART]}.{run[:8]}"),
+        plan=_plan(campaign, run, has_theory=type(planner).uses_theory),
         protocol=campaign.protocol,
         space=campaign.space,
         goal=campaign.goal,
@@ -58,4 +67,37 @@ def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
         ),
         adapters=adapters,
         targets={name: name for name in campaign.analysts},
+        theory=theory_of(resolved) if type(planner).uses_theory else None,
+    )
+
+
+def uses_theory(campaign: Campaign) -> bool:
+    """Return True where the planner learns from theory, and there is one."""
+    return campaign.theory is not None and type(resolve(dict(campaign.planner))).uses_theory
+
+
+def theory_of(config: Mapping[str, Any]) -> Theory | None:
+    """Return the theory of a complete campaign file, as the journal keeps one; None without one."""
+    section = config.get("theory")
+    if section is None:
+        return None
+    inf = float("inf")
+    simulator = find_simulator(section["simulator"]["name"])
+    left_out = set(simulator.optional) - set(section["theta"])
+    return Theory(
+        simulator=section["simulator"]["name"],
+        code="",
+        priors={
+            name: Prior(
+                given["mean"], given["sd"], given.get("at_least", -inf), given.get("at_most", inf)
+            )
+            # the journal sorts names; so does everybody who reads it
+            for name, given in sorted(section["theta"].items())
+        },
+        observables=tuple(section["observables"]),
+        is_maximised="maximise" in config["goal"],
+        simulation_h=section["simulator"]["cost_h"],
+        experiment_h=section["experiment_h"],
+        coordinates=dict(simulator.coordinates),
+        constants={name: simulator.absent[name] for name in left_out if name in simulator.absent},
     )

@@ -17,12 +17,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from twinloop.agents.campaign.briefing import TWINS, brief_of
+from twinloop.agents.campaign.briefing import TWINS, brief_of, uses_theory
 from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.reading import fold
 from twinloop.agents.campaign.state import ImpossibleEvent
+from twinloop.agents.config.campaign_file import TheorySection
 from twinloop.agents.config.interface import Campaign, load_campaign
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle, fits_inline
@@ -76,6 +77,8 @@ def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
             )
             for n in range(share.analysts.count)
         ]
+    if campaign.theory is not None and uses_theory(campaign):
+        specs += _simulators(campaign.theory)
     twins = {
         name: {
             "kind": "instrument",
@@ -96,6 +99,20 @@ def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
             )
         )
     return specs
+
+
+def _simulators(theory: TheorySection) -> list[ComputeSpec]:
+    section = theory.simulator
+    target = {"kind": "simulator", "class": section.name, "options": dict(section.settings)}
+    return [
+        ComputeSpec(
+            name=f"simulator-{n}",
+            targets={"simulator": target},
+            num_cpus=section.num_cpus,
+            num_gpus=section.num_gpus,
+        )
+        for n in range(section.workers)
+    ]
 
 
 def make_placement(campaign: Campaign, folder: RunFolder, n_cpus: float) -> Placement:

@@ -21,8 +21,11 @@ from twinloop.agents.campaign.core import (
     Finish,
     Issue,
     Propose,
+    ProposeSimulations,
     Release,
+    Simulate,
     StartTrial,
+    Withdraw,
     decide,
     may_propose,
     waiting,
@@ -53,6 +56,7 @@ from twinloop.messages import (
     Outcome,
     Presence,
     ReadoutReply,
+    TaskPartial,
     TaskResult,
     View,
 )
@@ -145,6 +149,8 @@ class ConductorCore:
         match message:
             case TaskResult():
                 self._errands.on_result(sender, message, arrays)
+            case TaskPartial():
+                self._errands.on_partial(message)
             case Outcome():
                 self._commands.on_outcome(sender, message)
             case LeaseRenewed() if sender == self.brief.adapters.get(message.instrument):
@@ -231,6 +237,7 @@ class ConductorCore:
                 }
                 for t in list(state.trials.values())[:_SHOWN]
             ],
+            "theory": self._theory_view(),
             "waiting": [reason[:_LONGEST_REASON] for reason in self.waiting()[:_SHOWN]],
             "notes": list(state.notes[-_SHOWN:]),
             "leases": sorted(self.leases.usable),
@@ -241,6 +248,21 @@ class ConductorCore:
             "paused": state.paused,
             "finished": state.finished,
             "life": state.life,
+        }
+
+    def _theory_view(self) -> dict[str, Any] | None:
+        state = self.state
+        if self.brief.theory is None:
+            return None
+        last = max((e for e in (*state.proposed[-1:], *state.batches[-1:]) if e.why),
+                   key=lambda e: e.basis, default=None)  # fmt: skip
+        why = {} if last is None else last.why
+        return {
+            "simulated": sum(s.state == "done" for s in state.simulated),
+            "simulating": len(state.simulating),
+            "progress": sorted(self._errands.progress.values(), reverse=True)[:_SHOWN],
+            "weight": why.get("theory_weight"),
+            "holds": state.held,
         }
 
     def _point_of(self, number: int) -> dict[str, float]:
@@ -275,6 +297,12 @@ class ConductorCore:
                 self._commands.issue(decision)
             case Propose():
                 self._errands.propose(decision.number)
+            case ProposeSimulations():
+                self._errands.propose_simulations(decision.batch)
+            case Simulate():
+                self._errands.simulate(decision.simulation)
+            case Withdraw():
+                self._errands.withdraw(decision.simulation, decision.reason)
             case StartTrial():
                 name = f"t{decision.number:04d}"
                 sample = f"{self.brief.plan.campaign}-{decision.number:04d}"

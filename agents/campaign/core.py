@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from twinloop.agents.campaign.state import CampaignState, TrialState
+from twinloop.agents.campaign.state import CampaignState, SimulationId, TrialState
 from twinloop.agents.campaign.stepper import Progress, StepRequest
 from twinloop.ids import CommandKey
 
@@ -24,8 +24,11 @@ __all__ = [
     "Issue",
     "Plan",
     "Propose",
+    "ProposeSimulations",
     "Release",
+    "Simulate",
     "StartTrial",
+    "Withdraw",
     "decide",
     "may_propose",
     "waiting",
@@ -51,6 +54,9 @@ class Plan:
         tail: trials beyond them that have given all instruments back and are only computed.
         ahead: proposals kept ready behind them.
         stop_on_unknown: finish instead of asking a person.
+        simulations_ahead: simulations that are asked for before simulation agents run out of work;
+            0: no theory.
+        simulations: how many at most.
     """
 
     campaign: str
@@ -61,6 +67,8 @@ class Plan:
     tail: int = 4
     ahead: int = 1
     stop_on_unknown: bool = False
+    simulations_ahead: int = 0
+    simulations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,28 @@ class Propose:
     """Get proposal `number` from the planner."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeSimulations:
+    """Get batch `batch` of simulations from the planner."""
+
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Simulate:
+    """Have theory predict."""
+
+    simulation: SimulationId
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Give up a simulation that nobody wants any more."""
+
+    simulation: SimulationId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +157,7 @@ class Finish:
     reason: str
 
 
-Decision = Propose | StartTrial | Issue | Ask | Compute | Release | EndTrial | Finish
+Decision = Propose | ProposeSimulations | Simulate | Withdraw | StartTrial | Issue | Ask | Compute | Release | EndTrial | Finish
 ProgressOf = Callable[[TrialState], Progress]
 
 
@@ -161,15 +191,37 @@ def decide(
         return (*decisions, Finish("an outcome is unknown, and the campaign is told to stop then"))
     if state.paused is not None:
         return tuple(decisions)
+    decisions += _of_theory(state, plan)
     has_room = _has_room(state, plan)
     if state.ready and has_room:
         decisions.append(StartTrial(state.ready[0]))
     wanted = max(plan.ahead, 1 if has_room else 0)
-    if len(state.ready) < wanted and may_propose(state, plan):
+    if len(state.ready) < wanted and may_propose(state, plan) and state.held is None:
         decisions.append(Propose(len(state.proposed)))
     if not state.trials and not state.ready and not may_propose(state, plan):
         decisions.append(Finish(_spent(state, plan)))
     return tuple(decisions)
+
+
+def _of_theory(state: CampaignState, plan: Plan) -> list[Decision]:
+    """Return what theory is to do: only while an experiment can still profit from it."""
+    if not plan.simulations_ahead:
+        return []
+    if not may_propose(state, plan) and not state.ready:
+        return [Withdraw(s, "no experiment is left that it could serve") for s in state.simulating]
+    decisions: list[Decision] = [
+        Withdraw(s, "the planner wants it no more") if s in state.withdrawn else Simulate(s)
+        for s in state.simulating
+    ]
+    asked = sum(len(batch.wanted) for batch in state.batches)
+    if (
+        may_propose(state, plan)
+        and len(state.simulating) < plan.simulations_ahead
+        and asked < plan.simulations
+        and state.idle_at != len(state.ended)
+    ):
+        decisions.append(ProposeSimulations(len(state.batches)))
+    return decisions
 
 
 def _has_room(state: CampaignState, plan: Plan) -> bool:
@@ -268,6 +320,11 @@ def waiting(
     n_held = sum(t.is_held for t in state.trials.values())
     if n_held >= MAX_HELD:
         reasons.append(f"no trial is started while {n_held} wait for a person: twinloop decide")
-    if len(state.ready) < plan.ahead and may_propose(state, plan):
+    if state.held is not None:
+        reasons.append(
+            f"experiment {state.held} waits for {len(state.simulating)} simulations, which are "
+            "worth more for their cost"
+        )
+    elif len(state.ready) < plan.ahead and may_propose(state, plan):
         reasons.append(f"proposal {len(state.proposed)} is asked of the planner")
     return tuple(reasons)

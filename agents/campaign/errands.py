@@ -1,22 +1,38 @@
 """Errands: what a conductor has others compute or read, and what came of it. No I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from twinloop.agents.campaign.book import Book
 from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import Ask, Compute
-from twinloop.agents.campaign.events import Computed, Proposed
-from twinloop.agents.campaign.known import known_at
+from twinloop.agents.campaign.events import (
+    Computed,
+    Proposed,
+    Simulated,
+    SimulationsProposed,
+    SimulationWanted,
+)
+from twinloop.agents.campaign.known import known_at, known_of_theory
 from twinloop.agents.campaign.pool import Pool
+from twinloop.agents.campaign.state import SimulationId
 from twinloop.agents.campaign.stepper import StepRequest
-from twinloop.errors import LabError
-from twinloop.messages import ReadoutReply, ReadoutRequest, Task, TaskResult, encode_message
-from twinloop.planners.known import Known, Proposal
+from twinloop.errors import ArgumentError, LabError
+from twinloop.ids import seed_of
+from twinloop.messages import (
+    ReadoutReply,
+    ReadoutRequest,
+    Task,
+    TaskPartial,
+    TaskResult,
+    encode_message,
+)
+from twinloop.planners.known import EXPERIMENT, Known, Proposal
 from twinloop.protocols.interface import plain, trial_seed
 from twinloop.wire.arrays import describe
 from twinloop.wire.effects import Send
@@ -29,15 +45,28 @@ _DELAY_S, _LONGEST_DELAY_S = 2.0, 60.0
 _PLANNER_TRIES = 3
 # what the shell adds to the header of a task whose arrays it bundles
 _SPARE_BYTES = 512
-_TASK_PREFIX = "proposal"
+_TASK_PREFIX, _BATCH_PREFIX, _THEORY_PREFIX = "proposal", "batch", "theory"
+_SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A proposal asked for: what may be known, and which proposals are under way."""
+    """A proposal asked for: what may be known, and which proposals are under way.
+
+    `batch` is set where only simulations are asked for; `simulating` are those under way.
+    """
 
     known: Known
     pending: tuple[int, ...]
+    simulating: tuple[SimulationId, ...] = ()
+    batch: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What is asked for, without what it rests on."""
+        if self.batch is not None:
+            return f"{_BATCH_PREFIX}/{self.batch}"
+        return f"{_TASK_PREFIX}/{self.known.proposal}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,8 @@ class Errands:
         self._computing: dict[str, tuple[str, StepRequest]] = {}
         self._reading: dict[str, tuple[str, str, StepRequest, float]] = {}
         self._delays: dict[str, _Delay] = {}
+        self._simulating: dict[str, SimulationId] = {}
+        self.progress: dict[str, float] = {}
 
     @property
     def wake_at_s(self) -> float | None:
@@ -106,27 +137,151 @@ class Errands:
 
     def propose(self, number: int) -> None:
         """Get a proposal: at once where no model is needed, else from the planner."""
-        if any(asked.known.proposal == number for asked in self._asking.values()):
+        name = f"{_TASK_PREFIX}/{number}"
+        if self._is_asked(name):
             return
-        if self._is_delayed(f"{_TASK_PREFIX}/{number}"):
-            return
-        known = known_at(self._book.state, self._brief.space, number)
-        asked = _Asked(known, self._book.state.pending)
+        state = self._book.state
+        known = known_at(state, self._brief.space, number, self._brief.theory)
+        asked = _Asked(known, state.pending, state.simulating)
         try:
             opening = self._brief.opening(known)
             if opening is not None:
-                self._book.record(self._event(asked, opening, "conductor", 0.0))
+                self._take(asked, opening, "conductor", 0.0)
                 return
         except Exception as err:  # noqa: BLE001  boundary: an author's `initial`; journalled
             self._fall_back(asked, f"opening: {type(err).__name__}: {err}", "conductor", 0.0)
             return
-        task_id = f"{_TASK_PREFIX}/{number}@{known.basis}"
+        self._ask(asked, "ask", priority=10)
+
+    def propose_simulations(self, batch: int) -> None:
+        """Get a batch of simulations from the planner; it may hold none."""
+        theory, state = self._brief.theory, self._book.state
+        if theory is None or self._is_asked(f"{_BATCH_PREFIX}/{batch}"):
+            return
+        if any(asked.batch is None for asked in self._asking.values()):
+            return  # the proposal under way will bring simulations of its own
+        known = known_of_theory(state, self._brief.space, batch, theory)
+        asked = _Asked(known, state.pending, state.simulating, batch)
+        self._ask(asked, "simulate", priority=5)
+
+    def _is_asked(self, name: str) -> bool:
+        return any(a.name == name for a in self._asking.values()) or self._is_delayed(name)
+
+    def _ask(self, asked: _Asked, method: str, priority: int) -> None:
+        known = asked.known
+        # one number may be asked for several times: with each prefix it is another question
+        task_id = f"{asked.name}@{known.basis}"
         header, arrays = known.to_wire()
         self._asking[task_id] = asked
-        refusal = self._submit(task_id, "planner", "ask", header, arrays, known.seed, priority=10)
+        refusal = self._submit(task_id, "planner", method, header, arrays, known.seed, priority)
         if refusal is not None:
             del self._asking[task_id]
             self._fall_back(asked, refusal, "conductor", 0.0)
+
+    def simulate(self, simulation: SimulationId) -> None:
+        """Have theory predict, unless that is under way."""
+        batch, row = simulation
+        task_id = f"{_THEORY_PREFIX}/{batch}/{row}"
+        if task_id in self._simulating or self._is_delayed(task_id):
+            return
+        wanted = self._book.state.batches[batch].wanted[row]
+        self._simulating[task_id] = simulation
+        arguments = {"x": wanted.point, "theta": wanted.theta}
+        refusal = self._submit(task_id, _SIMULATOR, "simulate", arguments, {}, wanted.seed)
+        if refusal is not None:
+            del self._simulating[task_id]
+            self._book.record(
+                Simulated(batch=batch, row=row, state="failed", reason=refusal[:2000])
+            )
+
+    def withdraw(self, simulation: SimulationId, reason: str) -> None:
+        """Stop a simulation that nobody wants any more."""
+        batch, row = simulation
+        task_id = f"{_THEORY_PREFIX}/{batch}/{row}"
+        if self._simulating.pop(task_id, None) is not None:
+            self._book.turn.free += self._pool.cancel(task_id, self._book.now_s)
+        self._delays.pop(task_id, None)
+        self.progress.pop(task_id, None)
+        self._book.record(Simulated(batch=batch, row=row, state="cancelled", reason=reason))
+
+    def on_partial(self, message: TaskPartial) -> None:
+        """Note how far a simulation is, for people."""
+        if message.task in self._simulating and isinstance(message.result, dict):
+            done = message.result.get("done")
+            if isinstance(done, int | float):
+                self.progress[message.task] = float(done)
+
+    def _on_simulated(self, simulation: SimulationId, message: TaskResult, place: str) -> None:
+        batch, row = simulation
+        self.progress.pop(message.task, None)
+        if simulation not in self._book.state.simulating:
+            return
+        said = message.result if isinstance(message.result, dict) else {}
+        self._book.record(
+            Simulated(
+                at_s=self._book.at_s,
+                batch=batch,
+                row=row,
+                state="done" if message.state == "done" else "failed",
+                values=said.get("scalars", {}),
+                exceeded=bool(said.get("budget_exceeded", False)),
+                code=str(said.get("code", "")),
+                arrays=tuple(ref for ref in message.arrays if not ref.inline),
+                reason=message.reason,
+                place=place,
+                wall_s=message.wall_s,
+                cpu_s=message.cpu_s,
+            )
+        )
+
+    def _take(self, asked: _Asked, proposal: Proposal, place: str, cpu_s: float) -> None:
+        """Journal what a planner answered: simulations, and the experiment unless it waits."""
+        holds = proposal.source != EXPERIMENT
+        is_alone = asked.batch is not None
+        if proposal.simulations or is_alone:
+            # what it cost to decide is told once
+            batch_cpu_s = cpu_s if holds or is_alone else 0.0
+            self._book.record(self._batch_event(asked, proposal, place, batch_cpu_s))
+        if not holds and not is_alone:
+            self._book.record(self._event(asked, proposal, place, cpu_s))
+
+    def _batch_event(
+        self, asked: _Asked, proposal: Proposal, place: str, cpu_s: float
+    ) -> SimulationsProposed:
+        known, state, theory = asked.known, self._book.state, self._brief.theory
+        if theory is None:
+            raise ArgumentError(
+                "simulations", len(proposal.simulations), "none: the campaign has no theory section"
+            )
+        batch = len(state.batches)
+        wanted = tuple(
+            SimulationWanted(
+                x=tuple(float(v) for v in request.x),
+                point=self._brief.space.to_point(request.x),
+                theta={name: float(request.theta[name]) for name in theory.names},
+                seed=seed_of(self._brief.first.seed, "simulation", batch, row),
+                gain_per_h=request.gain_per_h,
+                why=request.why,
+            )
+            for row, request in enumerate(proposal.simulations)
+        )
+        is_alone = asked.batch is not None
+        return SimulationsProposed(
+            batch=batch,
+            simulator=theory.simulator,
+            wanted=wanted,
+            withdrawn=tuple(
+                asked.simulating[row] for row in proposal.withdrawn if row < len(asked.simulating)
+            ),
+            holds=known.proposal if proposal.source != EXPERIMENT and not is_alone else None,
+            proposal=None if is_alone else known.proposal,
+            basis=known.basis,
+            seed=known.seed,
+            why=dict(proposal.why),
+            memo=dict(proposal.memo),
+            place=place,
+            cpu_s=cpu_s,
+        )
 
     def _event(self, asked: _Asked, proposal: Proposal, place: str, cpu_s: float) -> Proposed:
         known = asked.known
@@ -134,8 +289,6 @@ class Errands:
             number=known.proposal,
             x=tuple(float(v) for v in proposal.x),
             point=self._brief.space.to_point(proposal.x),
-            source=proposal.source,
-            theta=None if proposal.theta is None else dict(proposal.theta),
             basis=known.basis,
             pending=asked.pending,
             seed=known.seed,
@@ -147,6 +300,11 @@ class Errands:
 
     def _fall_back(self, asked: _Asked, reason: str, place: str, cpu_s: float) -> None:
         """Propose without the planner, and say why."""
+        if asked.batch is not None:
+            none = Proposal(x=np.full(asked.known.d, 0.5), memo=asked.known.memo)
+            why = {"fallback": reason[:500]}
+            self._book.record(self._batch_event(asked, replace(none, why=why), place, cpu_s))
+            return
         proposal = self._brief.fallback(asked.known)
         why = {**proposal.why, "fallback": reason[:500]}
         proposal = Proposal(x=proposal.x, why=why, memo=proposal.memo)
@@ -165,20 +323,21 @@ class Errands:
     def _on_proposal(
         self, asked: _Asked, result: TaskResult, arrays: Mapping[str, NDArray[Any]], place: str
     ) -> None:
-        known = asked.known
-        if known.proposal != len(self._book.state.proposed):
+        state = self._book.state
+        if asked.batch is not None:
+            if asked.batch != len(state.batches):
+                return  # another answer brought simulations in the meantime
+        elif asked.known.proposal != len(state.proposed):
             return
         if result.state != "done":
             self._fall_back(asked, result.reason, place, result.cpu_s)
             return
         try:
             proposal = Proposal.from_wire(result.result, arrays)
-            event = self._event(asked, proposal, place, result.cpu_s)
-        except (LabError, TypeError, ValueError) as err:
+            self._take(asked, proposal, place, result.cpu_s)
+        except (LabError, KeyError, TypeError, ValueError) as err:
             # an answer that cannot be journalled would end each life of the conductor anew
             self._fall_back(asked, f"{type(err).__name__}: {err}", place, result.cpu_s)
-            return
-        self._book.record(event)
 
     def _submit(
         self,
@@ -263,13 +422,20 @@ class Errands:
         is_passing = message.state == "cancelled" or message.may_retry
         asked = self._asking.pop(message.task, None)
         if asked is not None:
-            number = f"{_TASK_PREFIX}/{asked.known.proposal}"
-            if is_passing and self._n_tries(number) + 1 < _PLANNER_TRIES:
-                self._delay(number, message.reason or message.state)
+            if is_passing and self._n_tries(asked.name) + 1 < _PLANNER_TRIES:
+                self._delay(asked.name, message.reason or message.state)
                 return
-            self._delays.pop(number, None)
+            self._delays.pop(asked.name, None)
             names = [ref.name for ref in message.arrays if ref.inline]
             self._on_proposal(asked, message, dict(zip(names, arrays, strict=False)), sender)
+            return
+        simulation = self._simulating.pop(message.task, None)
+        if simulation is not None:
+            if is_passing and self._n_tries(message.task) + 1 < _PLANNER_TRIES:
+                self._delay(message.task, message.reason or message.state)
+                return
+            self._delays.pop(message.task, None)
+            self._on_simulated(simulation, message, sender)
             return
         wanted = self._computing.pop(message.task, None)
         if wanted is None or wanted[0] not in self._book.state.trials:

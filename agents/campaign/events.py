@@ -27,6 +27,9 @@ __all__ = [
     "Proposed",
     "Resumed",
     "Settled",
+    "Simulated",
+    "SimulationWanted",
+    "SimulationsProposed",
     "TrialEnded",
     "TrialStarted",
     "code_of",
@@ -92,7 +95,6 @@ class Proposed(_Event):
         number: number of the proposal, from 0.
         x: the point in the unit cube, shape (d,).
         point: the same in physical units.
-        source: "experiment", or the simulation it asks for, at `theta`.
         basis: sequence number of the last event it was computed from.
         pending: numbers of the proposals that were under way in that prefix.
         seed: hash of campaign seed and number.
@@ -106,8 +108,6 @@ class Proposed(_Event):
     number: int
     x: tuple[float, ...]
     point: dict[str, float]
-    source: str = "experiment"
-    theta: dict[str, float] | None = None
     basis: int
     pending: tuple[int, ...]
     seed: int
@@ -119,6 +119,95 @@ class Proposed(_Event):
     def log_key(self) -> str:
         """Return the key: a number is proposed once."""
         return f"proposed/{self.number}"
+
+
+class SimulationWanted(BaseModel):
+    """One simulation of a batch.
+
+    Args:
+        x: the point in the unit cube, shape (d,).
+        point: the same in physical units.
+        theta: parameters of the theory, by name.
+        seed: of the simulation's own randomness.
+        gain_per_h: what it was expected to be worth for its cost.
+        why: in a word.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    x: tuple[float, ...]
+    point: dict[str, float]
+    theta: dict[str, float]
+    seed: int
+    gain_per_h: float = 0.0
+    why: str = ""
+
+
+class SimulationsProposed(_Event):
+    """What theory is to be asked, with everything needed to decide it again.
+
+    Args:
+        batch: number of the batch, from 0.
+        simulator: who simulates.
+        wanted: the simulations, the most valuable first; none: nothing is worth its cost.
+        withdrawn: simulations asked for earlier, as (batch, row), that nobody wants any more.
+        holds: number of the experiment that waits for this batch; None: none does.
+        proposal: number of the experiment in whose proposal it was decided; None: on its own.
+        basis, seed, why, memo, place, cpu_s: as of `Proposed`.
+    """
+
+    kind: Literal["simulations_proposed"] = "simulations_proposed"
+    batch: int
+    simulator: str
+    wanted: tuple[SimulationWanted, ...] = ()
+    withdrawn: tuple[tuple[int, int], ...] = ()
+    holds: int | None = None
+    proposal: int | None = None
+    basis: int
+    seed: int
+    why: dict[str, float | str] = {}
+    memo: dict[str, Any] = {}
+    place: str = ""
+    cpu_s: float = 0.0
+
+    def log_key(self) -> str:
+        """Return the key: a batch is proposed once."""
+        return f"simulations_proposed/{self.batch}"
+
+
+class Simulated(_Event):
+    """What theory said, or why it said nothing; its inputs stand in the batch.
+
+    Args:
+        batch, row: which simulation.
+        state: `done`, `failed`, or `cancelled` because nobody wanted it any more.
+        values: predicted quantities by name.
+        exceeded: the cost bound was reached: a hint, no prediction.
+        code: version and source digest of the simulator.
+        arrays: traces, by digest.
+        place, wall_s, cpu_s: who computed, how long, and what it cost [s].
+    """
+
+    kind: Literal["simulated"] = "simulated"
+    batch: int
+    row: int
+    state: Literal["done", "failed", "cancelled"]
+    values: dict[str, float] = {}
+    exceeded: bool = False
+    code: str = ""
+    arrays: tuple[ArrayRef, ...] = ()
+    reason: str = ""
+    place: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def log_key(self) -> str:
+        """Return the key: a simulation is answered once."""
+        return f"simulated/{self.batch}/{self.row}"
+
+    def array_refs(self) -> tuple[ArrayRef, ...]:
+        """Return the arrays of the prediction."""
+        return self.arrays
 
 
 class Discarded(_Event):
@@ -310,6 +399,8 @@ Event = Annotated[
     CampaignStarted
     | ConductorStarted
     | Proposed
+    | SimulationsProposed
+    | Simulated
     | Discarded
     | TrialStarted
     | Leased
@@ -326,9 +417,16 @@ Event = Annotated[
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
-# (kind, version found) -> body of the next version. Version 1 is the first: nothing to cast yet.
-_UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
-VERSION = 1
+def _without_source(body: dict[str, Any]) -> dict[str, Any]:
+    """A proposal of version 1 named its source; since then simulations have an event of their own."""
+    return {k: v for k, v in body.items() if k not in {"source", "theta"}}
+
+
+# (kind, version found) -> body of the next version; a kind that is not here has not changed.
+_UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    ("proposed", 1): _without_source,
+}
+VERSION = 2
 
 
 def code_of(first: CampaignStarted) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from twinloop.agents.campaign.briefing import theory_of
 from twinloop.agents.campaign.events import Event, Proposed, TrialEnded, event_of
 from twinloop.agents.campaign.known import known_at
 from twinloop.agents.campaign.state import CampaignState, apply
@@ -145,13 +146,14 @@ def replay(folder: Path, numbers: Iterable[int] | None = None) -> list[Replay]:
         return []
     config = whole.started.config
     planner = resolve(dict(config["planner"]))
+    theory = theory_of(config) if type(planner).uses_theory else None
     space = Space.of({k: (v["low"], v["high"], v["scale"]) for k, v in config["search"].items()})
     found = []
     for number in range(len(whole.proposed)) if numbers is None else numbers:
         proposed = whole.proposed[number]
         if "fallback" in proposed.why:
             continue
-        known = known_at(read_state(folder, proposed.basis), space, number)
+        known = known_at(read_state(folder, proposed.basis), space, number, theory)
         x = planner.ask(known).x
         found.append(Replay(number, float(np.max(np.abs(x - np.array(proposed.x))))))
     return found

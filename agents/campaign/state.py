@@ -22,6 +22,8 @@ from twinloop.agents.campaign.events import (
     Proposed,
     Resumed,
     Settled,
+    Simulated,
+    SimulationsProposed,
     TrialEnded,
     TrialStarted,
     code_of,
@@ -29,7 +31,10 @@ from twinloop.agents.campaign.events import (
 from twinloop.agents.campaign.stepper import StepRecord
 from twinloop.errors import LabError
 
-__all__ = ["CampaignState", "ImpossibleEvent", "TrialState", "apply"]
+__all__ = ["CampaignState", "ImpossibleEvent", "SimulationId", "TrialState", "apply"]
+
+SimulationId = tuple[int, int]
+"""Batch and row of a simulation."""
 
 
 class ImpossibleEvent(LabError):
@@ -97,6 +102,12 @@ class CampaignState:
         ready: proposals not yet started nor discarded, oldest first.
         trials: trials under way, by id, oldest first.
         ended: trials that are over, in journal order; those with y are the observations.
+        batches: what theory was to be asked, by number.
+        simulated: what it answered, in journal order.
+        simulating: simulations without an answer, oldest first.
+        withdrawn: simulations that nobody wants any more, answered or not.
+        idle_at: number of ended trials when nothing was worth simulating; -1 when something was.
+        memo: what the planner wanted to be remembered last.
         over: numbers of proposals that are over (ended or discarded).
         discarded: how many of them were never tried.
         leases: newest lease of each instrument.
@@ -115,6 +126,12 @@ class CampaignState:
     ready: tuple[int, ...] = ()
     trials: Mapping[str, TrialState] = field(default_factory=dict)
     ended: tuple[TrialEnded, ...] = ()
+    batches: tuple[SimulationsProposed, ...] = ()
+    simulated: tuple[Simulated, ...] = ()
+    simulating: tuple[SimulationId, ...] = ()
+    withdrawn: frozenset[SimulationId] = frozenset()
+    idle_at: int = -1
+    memo: Mapping[str, Any] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
     discarded: int = 0
     leases: Mapping[str, Leased] = field(default_factory=dict)
@@ -127,6 +144,18 @@ class CampaignState:
     def observations(self) -> tuple[TrialEnded, ...]:
         """Return the trials that gave a value, in journal order."""
         return tuple(t for t in self.ended if t.y is not None)
+
+    @property
+    def held(self) -> int | None:
+        """Return the number of the experiment that waits for simulations, or None."""
+        for batch in reversed(self.batches):
+            if batch.holds is None:
+                continue
+            waits = batch.holds == len(self.proposed) and any(
+                number == batch.batch for number, _ in self.simulating
+            )
+            return batch.holds if waits else None
+        return None
 
     @property
     def pending(self) -> tuple[int, ...]:
@@ -168,6 +197,10 @@ def _changes(state: CampaignState, event: Event) -> dict[str, Any]:
             return {"trials": _on_trial(state, event.key.trial, event, _decided)}
         case Proposed():
             return _proposed(state, event)
+        case SimulationsProposed():
+            return _simulations_proposed(state, event)
+        case Simulated():
+            return _simulated(state, event)
         case Discarded():
             ready, over = _not_ready(state, event.number), state.over | {event.number}
             return {"ready": ready, "over": over, "discarded": state.discarded + 1}
@@ -205,7 +238,35 @@ def _proposed(state: CampaignState, event: Proposed) -> dict[str, Any]:
         raise ImpossibleEvent(
             f"proposed/{event.number}", f"the next number is {len(state.proposed)}"
         )
-    return {"proposed": (*state.proposed, event), "ready": (*state.ready, event.number)}
+    return {
+        "proposed": (*state.proposed, event),
+        "ready": (*state.ready, event.number),
+        "memo": event.memo,
+    }
+
+
+def _simulations_proposed(state: CampaignState, event: SimulationsProposed) -> dict[str, Any]:
+    if event.batch != len(state.batches):
+        why = f"the next batch is {len(state.batches)}"
+        raise ImpossibleEvent(f"simulations_proposed/{event.batch}", why)
+    new = tuple((event.batch, row) for row in range(len(event.wanted)))
+    return {
+        "batches": (*state.batches, event),
+        "simulating": (*state.simulating, *new),
+        "withdrawn": state.withdrawn | set(event.withdrawn),
+        "idle_at": -1 if event.wanted else len(state.ended),
+        "memo": event.memo,
+    }
+
+
+def _simulated(state: CampaignState, event: Simulated) -> dict[str, Any]:
+    known = (event.batch, event.row)
+    if known not in state.simulating:
+        raise ImpossibleEvent(f"simulated/{event.batch}/{event.row}", "it is not being simulated")
+    return {
+        "simulated": (*state.simulated, event),
+        "simulating": tuple(s for s in state.simulating if s != known),
+    }
 
 
 def _on_trial(state: CampaignState, trial: str, event: Any, change: Any) -> dict[str, Any]:

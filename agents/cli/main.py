@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from twinloop import __version__
+from twinloop.agents.cli.bench_commands import bench
 from twinloop.agents.cli.commands import LabCommand, LabGroup
 from twinloop.agents.cli.config_commands import config_app
 from twinloop.agents.cli.instrument_commands import instrument_app
@@ -170,7 +171,7 @@ def explain(
         typer.echo(line)
 
 
-for _command in (pause, unpause, stop, decide):
+for _command in (pause, unpause, stop, decide, bench):
     app.command(cls=LabCommand)(_command)
 
 

@@ -20,6 +20,9 @@ from twinloop.protocols.interface import Protocol
 
 __all__ = ["Campaign"]
 
+_AHEAD = 4
+"""Simulations asked for each worker before it runs out of work: a plan takes as long as some."""
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -74,7 +77,7 @@ class Campaign:
 
     @property
     def theory(self) -> TheorySection | None:
-        """Theory in the loop; not used by this version."""
+        """Theory in the loop; its observables are complete."""
         return self.file.theory
 
     @property
@@ -93,6 +96,8 @@ class Campaign:
             parallel=self.file.parallel,
             ahead=self.file.ahead,
             stop_on_unknown=self.file.on_unknown == "stop",
+            simulations_ahead=_AHEAD * self.theory.simulator.workers if self.theory else 0,
+            simulations=self.theory.simulator.at_most if self.theory else 0,
         )
 
     def resolved(self) -> dict[str, Any]:

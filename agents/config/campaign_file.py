@@ -14,7 +14,7 @@ __all__ = [
     "Crew",
     "GoalSection",
     "Placement",
-    "Prior",
+    "PriorSection",
     "Range",
     "Share",
     "SimulatorSection",
@@ -137,29 +137,54 @@ class Budget(Section):
     )
 
 
-class Prior(Section):
-    """Belief about one parameter of the theory: normal."""
+class PriorSection(Section):
+    """Belief about one parameter of the theory: normal, perhaps cut off."""
 
     mean: float = Field(description="mean, in the unit that the name says")
     sd: float = Field(gt=0, description="standard deviation, the same unit")
+    at_least: float | None = Field(default=None, description="smallest value that makes sense")
+    at_most: float | None = Field(default=None, description="largest value that makes sense")
+
+    @model_validator(mode="after")
+    def _mean_is_inside(self) -> "PriorSection":
+        low, high = self.at_least, self.at_most
+        if (low is not None and self.mean < low) or (high is not None and self.mean > high):
+            raise refused("a mean between at_least and at_most")
+        return self
 
 
 class SimulatorSection(Section):
     """The simulator that theory is asked by."""
 
     name: Reference = Field(description="installed simulator, or module:Name")
+    settings: dict[str, Any] = Field(default={}, description="fields of that simulator")
     workers: int = Field(default=1, ge=1, le=1024, description="how many run side by side")
+    num_cpus: float = Field(default=1.0, ge=0, le=1024, description="CPUs of each")
+    num_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each")
     cost_h: LabHours = Field(
-        default=0.0, ge=0, description="what one simulation costs, against laboratory time [h]"
+        default=0.01, ge=0, description="what one simulation costs, against laboratory time [h]"
+    )
+    at_most: int = Field(
+        default=2000, ge=1, le=100_000, description="simulations in the whole campaign"
     )
 
 
 class TheorySection(Section):
-    """Theory in the loop. Read and checked; this version does not use it yet."""
+    """Theory in the loop."""
 
     simulator: SimulatorSection = Field(description="what computes the prediction")
-    theta: dict[str, Prior] = Field(
+    theta: dict[str, PriorSection] = Field(
         min_length=1, description="what the machine is believed to be, by parameter"
+    )
+    observables: tuple[str, ...] = Field(
+        default=(),
+        description="numbers of the Outcome that theory predicts under the same name, beside the "
+        "objective; left out: all of them",
+    )
+    experiment_h: LabHours = Field(
+        default=0.1,
+        gt=0,
+        description="what an experiment costs until the first are over; then what they lasted [h]",
     )
 
 

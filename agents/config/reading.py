@@ -7,7 +7,7 @@ from typing import Any
 
 from twinloop.agents.campaign.goal import Constraint, Goal
 from twinloop.agents.config.campaign import Campaign
-from twinloop.agents.config.campaign_file import Bounds, CampaignFile, Range
+from twinloop.agents.config.campaign_file import Bounds, CampaignFile, Range, TheorySection
 from twinloop.agents.config.fields import NumberField, number_fields
 from twinloop.agents.config.finding import find_file
 from twinloop.agents.config.laboratory import LabInstrument, Laboratory, read_laboratory
@@ -19,6 +19,7 @@ from twinloop.planners.registry import planner_problems, resolve
 from twinloop.planners.space import Dimension, Space
 from twinloop.plugins import find_object, installed, one_of
 from twinloop.protocols.interface import Protocol
+from twinloop.simulators.interface import Simulator, find_simulator
 from twinloop.units import parse_quantity
 
 __all__ = ["read_campaign"]
@@ -38,6 +39,7 @@ def read_campaign(path: Path, findings: Findings) -> Campaign | None:
     if file is None:
         return None
     _notes(file, planner, top, findings)
+    simulator = _simulator(file.theory, top.at("theory"), findings)
     if protocol is None:
         return None
     space = _space(file.search, protocol, top.at("search"), findings)
@@ -46,6 +48,7 @@ def read_campaign(path: Path, findings: Findings) -> Campaign | None:
         return None
     bound = _bind(protocol, laboratory, top.at("protocol"), findings)
     _compare_limits(space, {p: laboratory.instruments[n] for p, n in bound.items()}, top, findings)
+    file = _compare_theory(file, simulator, protocol, planner, top, findings)
     if findings.problems or space is None or goal is None or planner is None:
         return None
     return Campaign(
@@ -274,11 +277,6 @@ def _compare_limits(
 def _notes(
     file: CampaignFile, planner: Mapping[str, Any] | None, top: Place, findings: Findings
 ) -> None:
-    if file.theory is not None:
-        _check_simulator(
-            file.theory.simulator.name, top.at("theory", "simulator", "name"), findings
-        )
-        findings.note(top.at("theory"), "checked, but not used: this version plans without theory")
     n_initial = planner.get("n_initial", 0) if planner else 0
     if n_initial >= file.budget.experiments and n_initial > 0:
         findings.note(
@@ -288,8 +286,73 @@ def _notes(
         )
 
 
-def _check_simulator(name: str, place: Place, findings: Findings) -> None:
-    """Look the name up only: a simulator may take seconds to import, and is not made here."""
-    names = installed("simulators")
-    if ":" not in name and name not in names:
-        findings.problem(place, name, f"{one_of(names, name)}, or module:Name of your own")
+def _simulator(
+    theory: TheorySection | None, place: Place, findings: Findings
+) -> type[Simulator] | None:
+    """Return the class of the simulator, its settings checked."""
+    if theory is None:
+        return None
+    try:
+        found = find_simulator(theory.simulator.name)
+    except ArgumentError as err:
+        names = installed("simulators")
+        allowed = f"{one_of(names, theory.simulator.name)}, or module:Name of your own"
+        findings.problem(place.at("simulator", "name"), theory.simulator.name, allowed)
+        del err
+        return None
+    except ImportError as err:
+        allowed = "a simulator that can be imported here: pip install 'twinloop[sim]'"
+        findings.problem(place.at("simulator", "name"), Words(str(err)), allowed)
+        return None
+    read_section(found, theory.simulator.settings, place.at("simulator", "settings"), findings)
+    for name in theory.theta:
+        if name not in found.beliefs:
+            allowed = f"a parameter of {found.name}: {one_of(found.beliefs, name)}"
+            findings.problem(place.at("theta", name), Words(f"the unknown {name!r}"), allowed)
+    for name in found.beliefs:
+        if name not in theory.theta and name not in found.optional:
+            allowed = f"{{mean: ..., sd: ...}}, because {found.name} needs it"
+            findings.problem(place.at("theta", name), None, allowed)
+    return found
+
+
+def _compare_theory(
+    file: CampaignFile,
+    simulator: type[Simulator] | None,
+    protocol: Protocol[Any],
+    planner: Mapping[str, Any] | None,
+    top: Place,
+    findings: Findings,
+) -> CampaignFile:
+    """Compare knobs and observables of theory and experiment; return the file with all of them."""
+    uses_theory = planner is not None and type(resolve(dict(planner))).uses_theory
+    theory, place = file.theory, top.at("theory")
+    if theory is None:
+        if uses_theory:
+            allowed = "a theory section, or a planner without theory such as plain_bo"
+            findings.problem(place, None, allowed)
+        return file
+    if planner is not None and not uses_theory:
+        findings.note(place, f"not used: {planner['name']} plans without theory")
+    if simulator is None:
+        return file
+    if set(simulator.knobs) != set(file.search):
+        found = Words(f"{simulator.name}, which is asked for {', '.join(simulator.knobs)}")
+        allowed = f"a simulator of the fields that are searched: {', '.join(file.search)}"
+        findings.problem(place.at("simulator", "name"), found, allowed)
+    fields = number_fields(protocol.outcome_type)
+    objective = file.goal.maximise or file.goal.minimise or ""
+    shared = [name for name in simulator.predicts if name in fields]
+    if objective not in shared:
+        allowed = f"a simulator that predicts {objective}; {simulator.name} predicts: "
+        findings.problem(
+            place.at("simulator", "name"), simulator.name, allowed + ", ".join(simulator.predicts)
+        )
+    for name in theory.observables:
+        if name not in shared:
+            allowed = f"a number that both tell: {one_of(shared, name)}"
+            findings.problem(place.at("observables"), name, allowed)
+    chosen = theory.observables or tuple(shared)
+    observables = (objective, *(name for name in chosen if name != objective))
+    complete = theory.model_copy(update={"observables": observables})
+    return file.model_copy(update={"theory": complete})

@@ -9,6 +9,12 @@ __all__ = ["Choice", "choice_of", "predicted", "reasons", "surprise"]
 
 _SPREAD = {"opening", "initial"}
 _NOT_FIGURES = {"mean", "sd", "rung", "fell", "fallback", "pending", "initial"}
+# what the section on theory tells; the table of trials has no room for it
+_OF_THEORY = {
+    "theory_mean", "theory_sd", "bare_theory_mean", "plain_mean", "plain_sd", "simulations",
+    "simulation_gain_per_h", "emulator_sd", "emulator_loo_rmse", "discrepancy_sd",
+    "discrepancy_relative", "discrepancy_absolute",
+}  # fmt: skip
 
 
 class Choice(StrEnum):
@@ -56,6 +62,6 @@ def reasons(proposed: Proposed | None) -> list[tuple[str, float | str]]:
     """Return the figures of the choice that are not shown elsewhere: acquisition, fallback reason."""
     if proposed is None:
         return []
-    figures = [(k, v) for k, v in proposed.why.items() if k not in _NOT_FIGURES]
+    figures = [(k, v) for k, v in proposed.why.items() if k not in _NOT_FIGURES | _OF_THEORY]
     told = [(k, v) for k, v in proposed.why.items() if k in {"fallback", "fell"}]
     return [*figures, *told]

@@ -43,12 +43,21 @@ def lab_s(history: History) -> float:
 
 
 def compute_costs(history: History) -> list[Cost]:
-    """Return the CPU time of proposals and of each computed quantity."""
+    """Return the CPU time of proposals, of simulations and of each computed quantity."""
     bill: dict[tuple[str, str], Cost] = {}
     for proposed in history.proposed.values():
         choice = choice_of(proposed)
         what = "opening" if choice is Choice.OPENING else "proposals"
         _line(bill, "planner", what).spent_s += proposed.cpu_s
+    for batch in history.batches.values():
+        # one that was decided beside a proposal stands in the proposal's bill
+        if batch.cpu_s > 0:
+            _line(bill, "planner", "choice of simulations").spent_s += batch.cpu_s
+    for event in history.simulated:
+        if event.place:
+            asked = history.batches.get(event.batch)
+            what = "simulations" if event.state == "done" else "failed simulations"
+            _line(bill, asked.simulator if asked else "theory", what).spent_s += event.cpu_s
     for trial in history.trials.values():
         for event in trial.computed:
             target, _, what = event.name.rpartition(".")

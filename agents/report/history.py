@@ -25,6 +25,8 @@ from twinloop.agents.campaign.events import (
     Proposed,
     Resumed,
     Settled,
+    Simulated,
+    SimulationsProposed,
     TrialEnded,
     TrialStarted,
     event_of,
@@ -104,6 +106,10 @@ class History:
         trials: by id, in the order they began.
         observations: trials with a value, in the order they ended.
         proposed: by number.
+        batches: what theory was to be asked, by number.
+        simulated: what it answered, in the order of the journal.
+        seqs: number in the journal of each event that can happen once, by its log key.
+        times: seconds the campaign had been led at each event, by its number in the journal [s].
         pauses, leases, lives, discarded, decided: events of their kind.
         unreadable: what could not be understood, and why.
         n_events, head, log_id, check: of the journal: size, last hash, identity, result of the
@@ -119,6 +125,10 @@ class History:
     trials: dict[str, TrialHistory] = field(default_factory=dict)
     ended: list[TrialHistory] = field(default_factory=list)
     proposed: dict[int, Proposed] = field(default_factory=dict)
+    batches: dict[int, SimulationsProposed] = field(default_factory=dict)
+    simulated: list[Simulated] = field(default_factory=list)
+    seqs: dict[str, int] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
     lives: list[ConductorStarted] = field(default_factory=list)
     leases: list[Leased] = field(default_factory=list)
     discarded: list[Discarded] = field(default_factory=list)
@@ -164,6 +174,11 @@ class History:
             return self.end_s
         return max((last - first).total_seconds(), 0.0)
 
+    def n_observed_at(self, seq: int) -> int:
+        """Return how many observations stood in the first `seq` events."""
+        ends = (self.seqs.get(f"trial_ended/{trial.id}", 0) for trial in self.observations)
+        return sum(end <= seq for end in ends)
+
     def value(self, trial: TrialHistory) -> float | None:
         """Return the objective of a trial in its own sense, not turned round for maximising."""
         return None if trial.y is None else self.aim.natural(trial.y)
@@ -207,6 +222,10 @@ def history_of(stored: Iterable[Stored | str]) -> History:
             )
             continue
         history.end_s = max(history.end_s, event.at_s)
+        history.times[item.seq] = event.at_s
+        key = event.log_key()
+        if key is not None:
+            history.seqs[key] = item.seq
         _take(history, event)
     history.aim = aim_of(history.config, [t.ended for t in history.ended if t.ended is not None])
     return history
@@ -247,6 +266,10 @@ def _take(history: History, event: Event) -> None:
             history.lives.append(event)
         case Proposed():
             history.proposed[event.number] = event
+        case SimulationsProposed():
+            history.batches[event.batch] = event
+        case Simulated():
+            history.simulated.append(event)
         case Discarded():
             history.discarded.append(event)
         case Leased():

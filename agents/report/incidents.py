@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from twinloop.agents.campaign.events import Paused
 from twinloop.agents.report.choice import Choice, choice_of
 from twinloop.agents.report.history import History, Step, TrialHistory
+from twinloop.agents.report.words import plural
 
 __all__ = ["Incident", "incidents"]
 
@@ -33,6 +34,7 @@ def incidents(history: History) -> list[Incident]:
         *_leases(history),
         *_people(history),
         *_proposals(history),
+        *_simulations(history),
         *(i for trial in history.trials.values() for i in _trial(history, trial)),
         *(Incident(None, "journal", "", text) for text in history.unreadable),
     ]
@@ -91,6 +93,20 @@ def _proposals(history: History) -> list[Incident]:
             reason = proposed.why.get("fallback") or proposed.why.get("fell") or "not said"
             what = f"the planner could not propose ({reason}); a fallback point was taken"
             found.append(Incident(proposed.at_s, "fallback", f"proposal {proposed.number}", what))
+    return found
+
+
+def _simulations(history: History) -> list[Incident]:
+    found = []
+    for batch in history.batches.values():
+        where = f"batch {batch.batch}"
+        if "fallback" in batch.why:
+            what = f"the planner could not choose simulations ({batch.why['fallback']}): none"
+            found.append(Incident(batch.at_s, "fallback", where, what))
+        failed = [s for s in history.simulated if s.batch == batch.batch and s.state == "failed"]
+        if failed:
+            n, reason = plural(len(failed), "simulation"), failed[0].reason or "no reason given"
+            found.append(Incident(failed[0].at_s, "failed", where, f"{n} failed: {reason}"))
     return found
 
 

@@ -9,6 +9,7 @@ from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.history import History, read_history
 from twinloop.agents.report.markup import text
 from twinloop.agents.report.style import STYLE
+from twinloop.agents.report.theory_section import in_the_loop
 from twinloop.agents.report.trials_table import trials_table
 from twinloop.agents.report.verdict import campaign_name, head
 from twinloop.clocks import utc_now
@@ -19,6 +20,7 @@ Section = Callable[[History, Evidence], str]
 # incidents last but two: whatever the sections before them found damaged is listed there
 _SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Course of the campaign", sections.course),
+    ("Theory in the loop", in_the_loop),
     ("Films", sections.films),
     ("All experiments", trials_table),
     ("Where it looked", sections.space),

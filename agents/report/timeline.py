@@ -1,11 +1,11 @@
 """Who was at work when: bars for instruments, workers and trials, and how busy each was."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from twinloop.agents.report.history import History, TrialHistory
 
-__all__ = ["Bar", "Lane", "busy_s", "lanes", "trial_rows"]
+__all__ = ["Bar", "Lane", "busy_s", "lanes", "simulation_bars", "trial_rows"]
 
 PLANNING = "planning"
 
@@ -16,8 +16,8 @@ class Bar:
 
     Args:
         start_s, end_s: seconds the campaign has been led [s].
-        what: action, quantity or "planning".
-        trial: trial or proposal it belongs to.
+        what: action, quantity, simulator or "planning".
+        trial: trial, proposal or simulation it belongs to.
         is_open: its end is not known; it is drawn to the end of the journal.
     """
 
@@ -30,11 +30,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One instrument or worker.
+    """One instrument, worker or simulator.
 
     Args:
-        name: of the instrument or worker.
-        kind: which of the two it is.
+        name: of the instrument, or of the worker.
+        kind: instrument, worker, or simulator for a worker that does nothing but simulate.
         bars: its work, in the order of the journal.
     """
 
@@ -48,31 +48,62 @@ class Lane:
 
 
 def lanes(history: History) -> list[Lane]:
-    """Return instruments first, then workers, each in the order of its first work."""
+    """Return instruments, then workers, then simulators; instruments by their first work."""
     instruments: dict[str, list[Bar]] = {event.instrument: [] for event in history.leases}
-    workers: dict[str, list[Bar]] = {}
     for trial in history.trials.values():
         for step in trial.steps:
             end_s = step.settled.at_s if step.settled else history.end_s
             command = step.commanded
             bar = Bar(command.at_s, end_s, command.action, trial.id, step.settled is None)
             instruments.setdefault(command.instrument, []).append(bar)
+    workers: dict[str, list[Bar]] = {}
     for trial in history.trials.values():
         for event in trial.computed:
             if event.place and event.place not in instruments:
                 what = event.name.rpartition(".")[2]
                 bar = Bar(max(event.at_s - event.wall_s, 0.0), event.at_s, what, trial.id)
                 workers.setdefault(event.place, []).append(bar)
-    for proposed in history.proposed.values():
-        # an opening that the conductor draws itself takes no time worth a lane
-        if proposed.place and proposed.cpu_s > 0:
-            start_s = max(proposed.at_s - proposed.cpu_s, 0.0)
-            bar = Bar(start_s, proposed.at_s, PLANNING, f"proposal {proposed.number}")
-            workers.setdefault(proposed.place, []).append(bar)
+    _planning(history, workers)
+    simulating = simulation_bars(history)
+    pool = [name for name in simulating if name not in workers]
+    for name in simulating.keys() - set(pool):
+        workers[name] += simulating[name]
     return [
-        *(Lane(name, "instrument", tuple(bars)) for name, bars in instruments.items()),
-        *(Lane(name, "worker", tuple(bars)) for name, bars in sorted(workers.items())),
+        *_of_kind("instrument", instruments, instruments),
+        *_of_kind("worker", workers, sorted(workers)),
+        *_of_kind("simulator", simulating, sorted(pool)),
     ]
+
+
+def _of_kind(kind: str, bars: Mapping[str, list[Bar]], names: Iterable[str]) -> list[Lane]:
+    return [Lane(name, kind, tuple(bars[name])) for name in names]
+
+
+def _planning(history: History, workers: dict[str, list[Bar]]) -> None:
+    events = [
+        *((event, f"proposal {event.number}") for event in history.proposed.values()),
+        *((event, f"batch {event.batch}") for event in history.batches.values()),
+    ]
+    for event, name in events:
+        # an opening that the conductor draws itself takes no time worth a lane, and what a batch
+        # beside a proposal cost is told by the proposal
+        if event.place and event.cpu_s > 0:
+            start_s = max(event.at_s - event.cpu_s, 0.0)
+            bar = Bar(start_s, event.at_s, PLANNING, name)
+            workers.setdefault(event.place, []).append(bar)
+
+
+def simulation_bars(history: History) -> dict[str, list[Bar]]:
+    """Return the simulations of each place that answered some; how long others ran nobody noted."""
+    found: dict[str, list[Bar]] = {}
+    for event in history.simulated:
+        if event.place:
+            batch = history.batches.get(event.batch)
+            what = batch.simulator.rpartition(":")[2] if batch else "simulation"
+            start_s = max(event.at_s - event.wall_s, 0.0)
+            bar = Bar(start_s, event.at_s, what, f"simulation {event.batch}.{event.row}")
+            found.setdefault(event.place, []).append(bar)
+    return found
 
 
 def busy_s(bars: Iterable[Bar]) -> float:

@@ -147,8 +147,14 @@ class PlannerTarget:
         """Propose."""
         from twinloop.planners.known import Known
 
-        _only("ask", call)
-        return self._planner.ask(Known.from_wire(call.arguments, call.arrays)).to_wire()
+        known = Known.from_wire(call.arguments, call.arrays)
+        match call.method:
+            case "ask":
+                return self._planner.ask(known).to_wire()
+            case "simulate":
+                return self._planner.ask_simulations(known).to_wire()
+            case _:
+                raise ArgumentError("method", call.method, "ask or simulate")
 
 
 class SimulatorTarget:
@@ -158,9 +164,11 @@ class SimulatorTarget:
     keeps_arrays: ClassVar[bool] = True
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        from twinloop.simulators.interface import find_simulator
+        from twinloop.simulators.interface import code_of, find_simulator
 
-        self._simulator = find_simulator(name).model_validate(dict(options))
+        simulator = find_simulator(name)
+        self._simulator = simulator.model_validate(dict(options))
+        self._code = code_of(simulator)
 
     def answer(self, call: Call) -> Answer:
         """Simulate; a simulation that was stopped counts as cancelled."""
@@ -171,11 +179,19 @@ class SimulatorTarget:
             raise ArgumentError("arguments", sorted(call.arguments), "x and theta")
         try:
             said = self._simulator.simulate(
-                call.arguments["x"], call.arguments["theta"], call.seed, call.is_cancelled
+                call.arguments["x"],
+                call.arguments["theta"],
+                call.seed,
+                call.is_cancelled,
+                lambda scalars: call.partial(dict(scalars), {}),
             )
         except Cancelled as err:
             raise TaskCancelled(call.task) from err
-        result = {"scalars": dict(said.scalars), "budget_exceeded": said.budget_exceeded}
+        result = {
+            "scalars": dict(said.scalars),
+            "budget_exceeded": said.budget_exceeded,
+            "code": self._code,
+        }
         return result, dict(said.arrays)
 
 

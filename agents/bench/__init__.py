@@ -1,0 +1,1 @@
+"""Seeded, paired studies of planners on simulated experiments: `twinloop bench`."""

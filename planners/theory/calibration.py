@@ -1,0 +1,311 @@
+"""Calibration: what all experiments together say of the parameters of the theory.
+
+Everything an observation carries counts: the objective and every other observable that theory
+predicts. With f the emulator and i an experiment,
+
+    y_iq = f_q(x_i, theta) + delta_iq,   delta_iq ~ Student-t(4, scale s_iq),
+    s_iq^2 = noise_iq^2 + emulator_iq^2 + tau_g^2,
+
+tau_g being the learned scale of the discrepancy, one of the objective and one of all others, with
+ln tau ~ N(ln 0.03 r, 1), r the spread of the predictions. The mode is found by L-BFGS from several
+starts; samples are drawn from a Student-t around it and weighted, so that the posterior may deviate
+from the Gaussian form; where the weights degenerate, the proposal is adapted once.
+
+Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294 (the
+model); Cappe et al., Stat. Comput. 18, 447 (2008), doi:10.1007/s11222-008-9059-x (adaptive
+importance sampling).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twinloop.planners.known import Known
+from twinloop.planners.simulations import Theory
+from twinloop.planners.space import Floats
+from twinloop.planners.theory.emulator import Emulator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Calibration", "Measured", "calibrate", "measured"]
+
+_FREEDOM = 4.0
+_TAU = 0.03
+_TAU_SD = 1.0
+_ITERATIONS = 60
+_STEP = 1e-3
+_DRAWS = 192
+_PROPOSAL_FREEDOM = 6.0
+_LEAST_SHARE = 0.15
+_WIDEN = 1.15
+_PRIOR_STARTS = 48
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What experiments measured of the observables of theory.
+
+    Args:
+        x: where, shape (n, d).
+        values, sd: shape (n, q); the objective first, as measured (not turned round).
+        is_there: False where a trial did not measure it, shape (n, q).
+    """
+
+    x: Floats
+    values: Floats
+    sd: Floats
+    is_there: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def measured(known: Known, theory: Theory, scatter: Floats) -> Measured:
+    """Return the observations; a standard deviation is at least the simulator's own scatter.
+
+    Args:
+        known: what is known.
+        theory: its theory.
+        scatter: of the simulator from film to film, shape (q,): experiments have it too.
+    """
+    sign = 1.0 if theory.is_maximised else -1.0
+    parts = [np.hstack([sign * known.y, known.y_sd])]
+    parts += [known.features[name] for name in theory.observables[1:]]
+    values = np.stack([part[:, 0] for part in parts], axis=1)
+    sd = np.stack([part[:, 1] for part in parts], axis=1)
+    is_there = np.isfinite(values) & np.isfinite(sd)
+    return Measured(
+        known.x,
+        np.where(is_there, values, 0.0),
+        np.maximum(np.where(is_there, sd, 1.0), scatter),
+        is_there,
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Samples of the posterior.
+
+    Args:
+        z: parameters in units of their prior, shape (s, t), equally weighted.
+        tau: scale of the discrepancy of the objective and of the others, geometric mean.
+        mode: of ln posterior, shape (t + 2,): z and ln tau.
+        effective: share of the draws that carries weight.
+    """
+
+    z: Floats
+    tau: tuple[float, float]
+    mode: Floats
+    effective: float
+
+    def summary(self, theory: Theory) -> dict[str, Any]:
+        """Return mean and standard deviation of each parameter, in its own unit, as JSON."""
+        priors = list(theory.priors.values())
+        mean, sd = self.z.mean(axis=0), self.z.std(axis=0)
+        return {
+            "names": list(theory.names),
+            "mean": [_short(p.mean + p.sd * m) for p, m in zip(priors, mean, strict=True)],
+            "sd": [_short(p.sd * s) for p, s in zip(priors, sd, strict=True)],
+            "prior_mean": [p.mean for p in priors],
+            "prior_sd": [p.sd for p in priors],
+            "tau": [_short(t) for t in self.tau],
+            "effective": _short(self.effective),
+        }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def calibrate(
+    found: Measured, emulator: Emulator, theory: Theory, seed: int, start: Sequence[float] = ()
+) -> Calibration:
+    """Return the posterior; without an observation, the prior.
+
+    Args:
+        found: the observations.
+        emulator: of the theory.
+        theory: its priors.
+        seed: of the draws.
+        start: mode of an earlier calibration, to begin the search at.
+    """
+    rng = np.random.default_rng(seed)
+    t = len(theory.names)
+    if len(found.x) == 0:
+        z = _inside(rng.standard_normal((_DRAWS, t)), theory)
+        return Calibration(z, (_TAU, _TAU), np.r_[np.zeros(t), _log_tau(emulator)], 1.0)
+    posterior = _Posterior(found, emulator, theory)
+    mode = posterior.find_mode(rng, start)
+    # the emulator's error is another one there than at the prior's mean
+    posterior.take_error_at(mode)
+    mode = posterior.find_mode(rng, mode, n_drawn=0)
+    covariance = posterior.covariance_at(mode)
+    center, draws, weights = mode, np.zeros(0), np.zeros(0)
+    for _ in range(2):
+        root = np.linalg.cholesky(covariance * _WIDEN**2 + 1e-10 * np.eye(len(mode)))
+        normal = rng.standard_normal((_DRAWS, len(mode)))
+        scale = np.sqrt(_PROPOSAL_FREEDOM / rng.chisquare(_PROPOSAL_FREEDOM, (_DRAWS, 1)))
+        draws = center + scale * normal @ root.T
+        standard = ((scale * normal) ** 2).sum(axis=1)
+        proposal = (
+            -0.5 * (_PROPOSAL_FREEDOM + len(mode)) * np.log1p(standard / _PROPOSAL_FREEDOM)
+        )
+        logs = posterior.log_density(draws) - proposal
+        weights = np.exp(logs - logs.max())
+        weights /= weights.sum()
+        effective = float(1.0 / (weights**2).sum() / _DRAWS)
+        if effective >= _LEAST_SHARE:
+            break
+        center = weights @ draws
+        off = draws - center
+        # a blend keeps the proposal wide where few draws carry all weight
+        covariance = 0.5 * (off * weights[:, None]).T @ off + 0.5 * covariance
+    chosen = draws[_systematic(weights, _DRAWS, rng)]
+    tau = np.exp(chosen[:, t:].mean(axis=0))
+    return Calibration(
+        _inside(chosen[:, :t], theory), (float(tau[0]), float(tau[1])), mode, effective
+    )
+
+
+def _systematic(
+    weights: Floats, n: int, rng: np.random.Generator
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return n rows drawn by weight, with as little chance as can be."""
+    places = (rng.random() + np.arange(n)) / n
+    rows = np.searchsorted(np.cumsum(weights), places)
+    return np.minimum(rows, len(weights) - 1)
+
+
+def _bounds(theory: Theory) -> tuple[Floats, Floats]:
+    priors = list(theory.priors.values())
+    low = np.array([(p.at_least - p.mean) / p.sd for p in priors])
+    high = np.array([(p.at_most - p.mean) / p.sd for p in priors])
+    return low, high
+
+
+def _inside(z: Floats, theory: Theory) -> Floats:
+    low, high = _bounds(theory)
+    clipped: Floats = np.clip(z, low, high)
+    return clipped
+
+
+def _log_tau(emulator: Emulator) -> Floats:
+    """Return the prior mean of ln tau, shape (2,)."""
+    spread = emulator.spread
+    return np.log(_TAU * np.array([spread[0], float(np.mean(spread[1:] if len(spread) > 1 else spread))]))
+
+
+class _Posterior:
+    """ln posterior of (z, ln tau_objective, ln tau_others) and its gradient."""
+
+    def __init__(self, found: Measured, emulator: Emulator, theory: Theory) -> None:
+        import torch
+
+        self._emulator, self._t = emulator, len(theory.names)
+        self._x = torch.as_tensor(found.x)
+        self._values = torch.as_tensor(found.values)
+        self._is_there = torch.as_tensor(found.is_there)
+        self._found = found
+        self.take_error_at(np.zeros(self._t + 2))
+        self._log_tau = torch.as_tensor(_log_tau(emulator))
+        low, high = _bounds(theory)
+        self._low, self._high = torch.as_tensor(low), torch.as_tensor(high)
+
+    def take_error_at(self, place: Floats) -> None:
+        """Take the emulator's error at one set of parameters for all."""
+        import torch
+
+        n, q = self._found.values.shape
+        own = self._emulator.coordinates.of(self._found.x, np.tile(place[: self._t], (n, 1)))
+        error = torch.stack([self._emulator.sd(own, column) for column in range(q)], dim=1)
+        self._variance = torch.as_tensor(self._found.sd) ** 2 + error**2
+
+    def log_density(self, draws: Floats) -> Floats:
+        """Return ln posterior up to a constant, shape (s,); draws of shape (s, t + 2)."""
+        import torch
+
+        with torch.no_grad():
+            density: Floats = self._log(torch.as_tensor(draws)).numpy()
+        return density
+
+    def find_mode(
+        self,
+        rng: np.random.Generator,
+        start: Sequence[float] | Floats,
+        n_drawn: int = _PRIOR_STARTS,
+    ) -> Floats:
+        """Return the best mode found from `start`, the prior's mean and the best of its draws."""
+        from scipy.optimize import minimize
+
+        tail = self._log_tau.numpy()
+        starts = [np.r_[np.zeros(self._t), tail]] if n_drawn else []
+        if len(start) == self._t + 2:
+            starts.append(np.asarray(start, dtype=np.float64))
+        if n_drawn:
+            drawn = np.hstack(
+                [rng.standard_normal((n_drawn, self._t)), np.tile(tail, (n_drawn, 1))]
+            )
+            starts.append(drawn[int(self.log_density(drawn).argmax())])
+        options = {"maxiter": _ITERATIONS}
+        found = [
+            minimize(self._cost, s, jac=True, method="L-BFGS-B", options=options) for s in starts
+        ]
+        best = min(found, key=lambda f: float(f.fun))
+        mode: Floats = best.x
+        return mode
+
+    def covariance_at(self, mode: Floats) -> Floats:
+        """Return the inverse of the Hessian of the cost, by differences of the gradient."""
+        n = len(mode)
+        hessian = np.zeros((n, n))
+        for j in range(n):
+            step = np.zeros(n)
+            step[j] = _STEP
+            hessian[j] = (self._cost(mode + step)[1] - self._cost(mode - step)[1]) / (2 * _STEP)
+        values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+        # no direction is believed to be looser than three priors, or tighter than a hundredth
+        variances = 1.0 / np.clip(values, 1.0 / 9.0, 1e4)
+        covariance: Floats = (vectors * variances) @ vectors.T
+        return covariance
+
+    def _cost(self, place: Floats) -> tuple[float, Floats]:
+        import torch
+
+        point = torch.tensor(place[None, :], requires_grad=True)
+        cost = -self._log(point)[0]
+        cost.backward()  # type: ignore[no-untyped-call]
+        gradient: Floats = point.grad.numpy()[0] if point.grad is not None else np.zeros_like(place)
+        return float(cost.item()), gradient
+
+    def _log(self, draws: "Tensor") -> "Tensor":
+        import torch
+
+        s, n = len(draws), len(self._x)
+        z = draws[:, : self._t]
+        inside = torch.minimum(torch.maximum(z, self._low), self._high)
+        prior = -0.5 * (z**2).sum(1)
+        off = draws[:, self._t :] - self._log_tau
+        prior = prior - 0.5 * ((off / _TAU_SD) ** 2).sum(1)
+        inputs = self._emulator.coordinates.of_tensors(
+            self._x.repeat(s, 1), inside.repeat_interleave(n, dim=0)
+        )
+        expected = self._emulator.mean(inputs).reshape(s, n, -1)
+        tau = draws[:, self._t :].exp()
+        q = expected.shape[2]
+        spread = torch.cat([tau[:, :1], tau[:, 1:2].expand(-1, q - 1)], dim=1)[:, None, :]
+        variance = self._variance + spread**2
+        standard = (self._values - expected) ** 2 / variance
+        log = -0.5 * (_FREEDOM + 1.0) * torch.log1p(standard / _FREEDOM) - 0.5 * variance.log()
+        return prior + torch.where(self._is_there, log, torch.zeros_like(log)).sum((1, 2))
+
+
+def log_normal(value: float, mean: float, sd: float) -> float:
+    """Return ln of the normal density."""
+    return -0.5 * ((value - mean) / sd) ** 2 - math.log(sd) - 0.5 * math.log(2.0 * math.pi)
+
+
+def remembered_mode(memo: Mapping[str, Any]) -> Sequence[float]:
+    """Return the mode that an earlier calibration left in the memo; () for none."""
+    found = memo.get("mode", ())
+    return [float(v) for v in found]

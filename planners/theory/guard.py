@@ -1,0 +1,205 @@
+"""The guard: theory against no theory, weighed by how well each foresaw what came.
+
+Before an experiment both say what they expect of it, of the objective and of every other observable:
+theory as calibrated so far, and a Gaussian process that knows the experiments alone. When the
+result is there, the difference of the logarithmic scores is added to the evidence for theory, the
+other observables together counting as much as one number. Each step is bounded, so that one
+surprise decides nothing and many decide; below a floor theory stays off.
+
+Source: Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007), doi:10.1198/016214506000001437
+(logarithmic score); Dawid, J. R. Stat. Soc. A 147, 278 (1984), doi:10.2307/2981683 (judging a
+forecaster by what it said before).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from twinloop.planners.space import Floats
+
+__all__ = ["Foresight", "Guard", "foresee_without_theory"]
+
+_START = 1.4
+"""ln of the prior odds for theory: it is there because somebody believes in it (4 to 1)."""
+
+_MOST, _LEAST = 3.0, -4.0
+"""Bounds of one step, and of the evidence for theory, which no good years may pile up."""
+
+_CEILING = 6.0
+_OFF = -3.0
+"""ln of the odds below which theory is off for good (5 %)."""
+
+_LENGTH = 0.35
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What was expected of one experiment.
+
+    Args:
+        x: where, shape (d,).
+        theory: mean and standard deviation of each observable, shape (q, 2), noise included.
+        plain: the same of the process without theory.
+    """
+
+    x: tuple[float, ...]
+    theory: tuple[tuple[float, float], ...]
+    plain: tuple[tuple[float, float], ...]
+
+    def to_json(self) -> list[Any]:
+        """Return it as JSON."""
+        return [list(self.x), [list(p) for p in self.theory], [list(p) for p in self.plain]]
+
+    @classmethod
+    def from_json(cls, body: Sequence[Any]) -> "Foresight":
+        """Return what `to_json` wrote."""
+        x, theory, plain = body
+        return cls(tuple(x), tuple(map(tuple, theory)), tuple(map(tuple, plain)))
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The evidence so far.
+
+    Args:
+        log_odds: of theory against no theory.
+        scored: how many observations have been judged.
+        theory, plain: log scores of the objective, by observation; None where nobody had spoken.
+        waiting: what was expected of experiments without a result.
+        is_off: theory has been switched off.
+    """
+
+    log_odds: float = _START
+    scored: int = 0
+    theory: tuple[float | None, ...] = ()
+    plain: tuple[float | None, ...] = ()
+    waiting: tuple[Foresight, ...] = field(default=())
+    is_off: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Weight of theory, 0 to 1; 0 once it is off."""
+        return 0.0 if self.is_off else 1.0 / (1.0 + math.exp(-self.log_odds))
+
+    def judge(self, x: Floats, values: Floats, is_there: Floats) -> "Guard":
+        """Return the guard after the observations that are new to it.
+
+        Args:
+            x: of all observations, shape (n, d).
+            values: observables, shape (n, q).
+            is_there: False where one was not measured, shape (n, q).
+        """
+        guard = self
+        for row in range(self.scored, len(x)):
+            guard = guard._judge_one(x[row], values[row], is_there[row])
+        return guard
+
+    def _judge_one(self, x: Floats, values: Floats, is_there: Floats) -> "Guard":
+        key = tuple(float(v) for v in x)
+        said = next((f for f in self.waiting if f.x == key), None)
+        if said is None:
+            none = (*self.theory, None), (*self.plain, None)
+            return replace(self, scored=self.scored + 1, theory=none[0], plain=none[1])
+        columns = [q for q in range(len(values)) if is_there[q]]
+        with_theory = {q: _score(values[q], *said.theory[q]) for q in columns}
+        without = {q: _score(values[q], *said.plain[q]) for q in columns}
+        step = with_theory.get(0, 0.0) - without.get(0, 0.0)
+        others = [with_theory[q] - without[q] for q in columns if q > 0]
+        # values along one trace tell nearly the same: together they count as one
+        step += float(np.mean(others)) if others else 0.0
+        odds = float(min(self.log_odds + min(max(step, _LEAST), _MOST), _CEILING))
+        return replace(
+            self,
+            log_odds=odds,
+            scored=self.scored + 1,
+            theory=(*self.theory, _short(with_theory.get(0))),
+            plain=(*self.plain, _short(without.get(0))),
+            waiting=tuple(f for f in self.waiting if f is not said),
+            is_off=self.is_off or odds < _OFF,
+        )
+
+    def expecting(self, foresight: Foresight) -> "Guard":
+        """Return the guard with what is expected of one more experiment."""
+        return replace(self, waiting=(*self.waiting, foresight)[-_KEPT:])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "log_odds": self.log_odds,
+            "scored": self.scored,
+            "theory": list(self.theory),
+            "plain": list(self.plain),
+            "waiting": [f.to_json() for f in self.waiting],
+            "is_off": self.is_off,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Guard":
+        """Return what `to_json` wrote; a fresh one for {}."""
+        if not body:
+            return cls()
+        return cls(
+            log_odds=float(body["log_odds"]),
+            scored=int(body["scored"]),
+            theory=tuple(body["theory"]),
+            plain=tuple(body["plain"]),
+            waiting=tuple(Foresight.from_json(f) for f in body["waiting"]),
+            is_off=bool(body["is_off"]),
+        )
+
+
+def foresee_without_theory(
+    x: Floats, values: Floats, is_there: Floats, noise: Floats, broad: Floats, at: Floats
+) -> tuple[tuple[float, float], ...]:
+    """Return mean and standard deviation that the experiments alone let one expect at a point.
+
+    A Gaussian process of fixed length around the mean of the data; where there are few, around what
+    simulations say of the size of the quantity anywhere (which a person would know).
+
+    Args:
+        x: where experiments were, shape (n, d).
+        values: what they gave, shape (n, q).
+        is_there: False where one was not measured, shape (n, q).
+        noise: standard deviation of a measurement, shape (q,).
+        broad: mean and standard deviation of each quantity anywhere, shape (q, 2).
+        at: the point, shape (d,).
+    """
+    found = []
+    for q in range(len(broad)):
+        rows = np.flatnonzero(is_there[:, q]) if len(x) else np.zeros(0, dtype=int)
+        mean, sd = broad[q]
+        if not len(rows):
+            found.append((_sharp(mean), _sharp(math.hypot(sd, noise[q]))))
+            continue
+        own, y = x[rows], values[rows, q]
+        # the mean of the data, with what is known beforehand counting as one of them
+        level = (float(y.sum()) + mean) / (len(rows) + 1)
+        reach = _LENGTH * math.sqrt(x.shape[1] / 2.0)
+        k = sd**2 * _near(own, own, reach) + noise[q] ** 2 * np.eye(len(rows))
+        here = sd**2 * _near(at[None, :], own, reach)[0]
+        solved = np.linalg.solve(k, np.stack([y - level, here], axis=1))
+        variance = max(sd**2 - float(here @ solved[:, 1]), 0.0) + noise[q] ** 2
+        found.append((_sharp(level + float(here @ solved[:, 0])), _sharp(math.sqrt(variance))))
+    return tuple(found)
+
+
+def _near(a: Floats, b: Floats, length: float) -> Floats:
+    squares = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
+    near: Floats = np.exp(-0.5 * squares / length**2)
+    return near
+
+
+def _score(value: float, mean: float, sd: float) -> float:
+    return float(-0.5 * ((value - mean) / sd) ** 2 - math.log(sd) - 0.5 * math.log(2.0 * math.pi))
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _sharp(value: float) -> float:
+    return float(f"{value:.6g}")

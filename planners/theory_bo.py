@@ -1,0 +1,342 @@
+"""Bayesian optimisation with theory in the loop.
+
+The belief about the next experiment is theory, calibrated by everything that the experiments
+measured, plus a discrepancy of learned scale. The first question is put to theory, not to the
+machine: as long as simulations are worth more for their cost, the experiment waits for them. A
+guard weighs theory against no theory by what each foresaw; the next point is theory's while theory
+has the larger weight, else the one that plain Bayesian optimisation would have chosen from all the
+same experiments. A theory that misleads is switched off, and says so.
+
+Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294; the guard
+and the choice between sources are ours (`theory/guard.py`, `theory/agenda.py`).
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from twinloop.planners.interface import Known, Planner, Proposal, Theory
+from twinloop.planners.plain_bo import PlainBO, expected_warnings
+from twinloop.planners.space import Floats
+from twinloop.planners.theory.agenda import (
+    Choice,
+    best_experiment,
+    unwanted,
+    wanted_simulations,
+)
+from twinloop.planners.theory.belief import TheoryBelief, believe
+from twinloop.planners.theory.calibration import calibrate, measured, remembered_mode
+from twinloop.planners.theory.design import prior_design
+from twinloop.planners.theory.emulator import Emulator, Remembered, fit_emulator
+from twinloop.planners.theory.guard import Foresight, Guard, foresee_without_theory
+
+__all__ = ["TheoryBO"]
+
+_LEAST_SIMULATIONS = 24
+_WORTH = 0.05
+"""A simulation below this part of the experiment's gain for its cost is not worth computing."""
+
+
+_TRUSTED = 0.5
+"""Weight from which on theory chooses; below it theory goes on being judged until it is off."""
+
+
+@dataclass(frozen=True)
+class _Thought:
+    """Everything that one answer rests on."""
+
+    belief: TheoryBelief
+    guard: Guard
+    choice: Choice
+    memo: Mapping[str, Any]
+    why: Mapping[str, float | str]
+
+
+class TheoryBO(Planner, name="theory_bo"):
+    """Choose by calibrated theory plus discrepancy, as far as theory deserves it.
+
+    Without simulations that can be used (a simulator that is broken, or away) it is `plain_bo`.
+
+    Args:
+        n_initial: Sobol points of the plain planner, where theory does not choose.
+        design: simulations of the even first design.
+        first: how many of them the first experiment waits for.
+        batch: simulations asked for at a time.
+        holds: how often an experiment may wait for another batch.
+        device: where torch computes; the same seed gives the same bits on one device only.
+    """
+
+    version: ClassVar[int] = 1
+    uses_theory: ClassVar[bool] = True
+
+    n_initial: Annotated[int, Field(ge=2)] = 6
+    design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 128
+    first: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
+    batch: Annotated[int, Field(ge=1, le=64)] = 16
+    holds: Annotated[int, Field(ge=0, le=16)] = 2
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    _plain: PlainBO | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Make the plain planner that is always asked beside."""
+        super().model_post_init(context)
+        self._plain = PlainBO(n_initial=self.n_initial, device=self.device)
+
+    def prepare(self) -> None:
+        """Import torch, botorch and scipy's optimiser."""
+        self._without_theory.prepare()
+        importlib.import_module("scipy.optimize")
+
+    def initial(self, known: Known) -> Proposal | None:
+        """Ask theory before the machine; without theory, open as the plain planner does."""
+        theory = known.theory
+        if theory is None:
+            return self._without_theory.initial(known)
+        asked = known.simulations.m + len(known.simulations.pending_x)
+        if known.n == 0 and not len(known.pending) and asked == 0:
+            return Proposal(
+                x=np.full(known.d, 0.5),
+                source=theory.simulator,
+                simulations=prior_design(known, range(self.first)),
+                why={"expert": "design", "simulations": 0.0},
+                memo=known.memo,
+            )
+        return None
+
+    def propose(self, known: Known) -> Proposal:
+        """Think, then let theory or the plain planner choose, by the weight of theory."""
+        theory = known.theory
+        if theory is None or known.simulations.m < _LEAST_SIMULATIONS or self._is_off(known):
+            return self._propose_plainly(known)
+        with expected_warnings(), _on(self.device):
+            thought = self._think(known, theory)
+            rng = np.random.default_rng(known.seed)
+            wanted = wanted_simulations(
+                known, theory, thought.belief, thought.choice, self.batch, rng
+            )
+            drop = unwanted(known, theory, thought.belief)
+        why, memo = dict(thought.why), dict(thought.memo)
+        weight = thought.guard.weight
+        best = wanted[0].gain_per_h
+        why["simulation_gain_per_h"] = best
+        waited = memo.get("held", [-1, 0])
+        n_held = waited[1] if waited[0] == known.proposal else 0
+        if weight >= _TRUSTED and best > float(why["gain_per_h"]) and n_held < self.holds:
+            memo["held"] = [known.proposal, n_held + 1]
+            return Proposal(
+                x=thought.choice.x,
+                source=theory.simulator,
+                simulations=wanted,
+                withdrawn=drop,
+                why=why,
+                memo=memo,
+            )
+        worth = tuple(w for w in wanted if w.gain_per_h > _WORTH * float(why["gain_per_h"]))
+        if weight >= _TRUSTED:
+            x, why["expert"] = thought.choice.x, "theory"
+        else:
+            plain = self._propose_plainly(known)
+            x, memo = plain.x, {**memo, **plain.memo}
+            why = {**why, **{k: v for k, v in plain.why.items() if k not in {"mean", "sd"}}}
+        expected = self._foresee(known, theory, thought.belief, x)
+        guard = thought.guard.expecting(expected)
+        memo["guard"] = guard.to_json()
+        why |= self._expectation(thought.belief, expected, weight, x)
+        return Proposal(x=x, simulations=worth, withdrawn=drop, why=why, memo=memo)
+
+    def simulate(self, known: Known) -> Proposal:
+        """Return the rest of the design first, then what could change the next choice."""
+        theory = known.theory
+        nothing = Proposal(x=np.full(known.d, 0.5), memo=known.memo)
+        if theory is None or self._is_off(known):
+            return nothing
+        asked = known.simulations.m + len(known.simulations.pending_x)
+        if asked < self.design:
+            rows = range(asked, min(asked + self.batch, self.design))
+            return Proposal(
+                x=nothing.x,
+                simulations=prior_design(known, rows),
+                why={"expert": "design", "simulations": float(known.simulations.m)},
+                memo=known.memo,
+            )
+        if known.simulations.m < _LEAST_SIMULATIONS:
+            return nothing
+        with expected_warnings(), _on(self.device):
+            thought = self._think(known, theory)
+            rng = np.random.default_rng(known.seed)
+            wanted = wanted_simulations(
+                known, theory, thought.belief, thought.choice, self.batch, rng
+            )
+            drop = unwanted(known, theory, thought.belief)
+        why = {**thought.why, "simulation_gain_per_h": wanted[0].gain_per_h}
+        worth = tuple(w for w in wanted if w.gain_per_h > _WORTH * float(why["gain_per_h"]))
+        return Proposal(
+            x=nothing.x, simulations=worth, withdrawn=drop, why=why, memo=thought.memo
+        )
+
+    def belief(self, known: Known, x: Floats) -> dict[str, Floats]:
+        """Return what is believed of the objective at points, for people to look at.
+
+        Args:
+            known: what is known; its memo is that of the last proposal.
+            x: where, shape (c, d), unit cube.
+
+        Returns:
+            `mean`, `sd`, and where theory is used `theory_mean`, `theory_sd`; `plain_mean`,
+            `plain_sd` from two experiments on; shape (c,) each, large is good.
+        """
+        self.prepare()
+        found: dict[str, Floats] = {}
+        theory = known.theory
+        weight = 0.0
+        with expected_warnings(), _on(self.device):
+            if known.n >= 2:
+                found["plain_mean"], found["plain_sd"] = self._without_theory.moments(known, x)
+            if theory is not None and known.simulations.m >= _LEAST_SIMULATIONS:
+                belief, guard, _ = self._believe(known, theory)
+                found["theory_mean"], found["theory_sd"] = belief.moments(x)
+                weight = guard.weight if "plain_mean" in found else 1.0
+        parts = [(weight, "theory"), (1.0 - weight, "plain")]
+        used = [(w, name) for w, name in parts if w > 0 and f"{name}_mean" in found]
+        if used:
+            mean = sum(w * found[f"{n}_mean"] for w, n in used)
+            square = sum(
+                w * (found[f"{n}_sd"] ** 2 + (found[f"{n}_mean"] - mean) ** 2) for w, n in used
+            )
+            found["mean"], found["sd"] = np.asarray(mean), np.sqrt(np.asarray(square))
+        return found
+
+    @property
+    def _without_theory(self) -> PlainBO:
+        return self._plain or PlainBO(n_initial=self.n_initial, device=self.device)
+
+    def _is_off(self, known: Known) -> bool:
+        return bool(known.memo.get("guard", {}).get("is_off", False))
+
+    def _propose_plainly(self, known: Known) -> Proposal:
+        """Return exactly what the plain planner would, with all the same experiments."""
+        plain = self._without_theory
+        found = plain.initial(known) or plain.propose(known)
+        why: dict[str, float | str] = {**found.why, "expert": "plain"}
+        if known.theory is not None:
+            why["theory_weight"] = Guard.from_json(known.memo.get("guard", {})).weight
+        # what theory remembers stays: the report tells when it was switched off
+        return Proposal(x=found.x, why=why, memo={**known.memo, **found.memo})
+
+    def _believe(
+        self, known: Known, theory: Theory
+    ) -> tuple[TheoryBelief, Guard, dict[str, Any]]:
+        memo = dict(known.memo)
+        remembered = memo.get("emulator")
+        emulator = fit_emulator(
+            known, theory, None if remembered is None else Remembered.from_json(remembered)
+        )
+        found = measured(known, theory, emulator.scatter.numpy())
+        guard = Guard.from_json(memo.get("guard", {})).judge(found.x, found.values, found.is_there)
+        calibration = calibrate(found, emulator, theory, known.seed, remembered_mode(memo))
+        belief = believe(known, theory, emulator, calibration)
+        memo |= {
+            "emulator": emulator.remembered.to_json(),
+            "mode": [float(f"{v:.8g}") for v in calibration.mode],
+            "calibration": calibration.summary(theory),
+            "guard": guard.to_json(),
+        }
+        return belief, guard, memo
+
+    def _think(self, known: Known, theory: Theory) -> _Thought:
+        belief, guard, memo = self._believe(known, theory)
+        choice = best_experiment(known, belief, np.random.default_rng([known.seed, 1]))
+        emulator = belief.emulator
+        why: dict[str, float | str] = {
+            "expert": "theory",
+            "theory_weight": guard.weight,
+            "gain_per_h": choice.gain / theory.experiment_h,
+            "emulator_sd": float(belief.emulator_sd(choice.x[None, :])[0]),
+            "emulator_loo_rmse": float(emulator.loo_rmse[0]),
+            "discrepancy_relative": belief.discrepancy.relative,
+            "discrepancy_absolute": belief.discrepancy.absolute,
+            "simulations": float(emulator.m),
+        }
+        return _Thought(belief, guard, choice, memo, why)
+
+    def _expectation(
+        self, belief: TheoryBelief, expected: Foresight, weight: float, x: Floats
+    ) -> dict[str, float | str]:
+        """Return what is expected of the objective at the point, for people."""
+        mean, sd = (float(v[0]) for v in belief.moments(x[None, :]))
+        plain_mean, plain_sd = expected.plain[0]
+        plain_mean *= belief.sign
+        blend = weight * mean + (1.0 - weight) * plain_mean
+        square = weight * (sd**2 + (mean - blend) ** 2)
+        square += (1.0 - weight) * (plain_sd**2 + (plain_mean - blend) ** 2)
+        f = belief.theory(x[None, :])
+        return {
+            "mean": blend,
+            "sd": float(np.sqrt(square)),
+            "theory_mean": mean,
+            "theory_sd": sd,
+            "bare_theory_mean": float(f.mean()),
+            "plain_mean": plain_mean,
+            "plain_sd": plain_sd,
+            "discrepancy_sd": float(np.hypot(belief.discrepancy.absolute,
+                                             belief.discrepancy.relative * float(f.mean()))),
+        }  # fmt: skip
+
+    def _foresee(
+        self, known: Known, theory: Theory, belief: TheoryBelief, x: Floats
+    ) -> Foresight:
+        """Return what theory and what the experiments alone expect at a point, noise included."""
+        emulator = belief.emulator
+        found = measured(known, theory, emulator.scatter.numpy())
+        noise = _typical_noise(found.sd, found.is_there, emulator)
+        of_theory = _theory_foresight(belief, emulator, x, noise)
+        values = known.simulations.values[~known.simulations.exceeded]
+        broad = np.stack([values.mean(axis=0), values.std(axis=0)], axis=1)
+        plain = foresee_without_theory(
+            found.x, found.values, found.is_there, noise, broad, x
+        )
+        return Foresight(tuple(float(v) for v in x), of_theory, plain)
+
+
+def _theory_foresight(
+    belief: TheoryBelief, emulator: Emulator, x: Floats, noise: Floats
+) -> tuple[tuple[float, float], ...]:
+    z = belief.z
+    inputs = emulator.coordinates.of(np.tile(x, (len(z), 1)), z)
+    means = emulator.mean(inputs).numpy()
+    middle = emulator.coordinates.of(x[None, :], z.mean(axis=0)[None, :])
+    tau = belief.calibration.tau
+    found = []
+    for q in range(means.shape[1]):
+        if q == 0:
+            mean, sd = (float(v[0]) for v in belief.moments(x[None, :]))
+            found.append((belief.sign * mean, float(np.hypot(sd, noise[0]))))
+            continue
+        own = float(emulator.sd(middle, q)[0])
+        parts = (float(means[:, q].std()), own, tau[1], noise[q])
+        found.append((float(means[:, q].mean()), float(np.sqrt(np.square(parts).sum()))))
+    return tuple((float(f"{m:.6g}"), float(f"{s:.6g}")) for m, s in found)
+
+
+def _typical_noise(sd: Floats, is_there: Floats, emulator: Emulator) -> Floats:
+    """Return the usual standard deviation of each observable; before any, the simulator's scatter."""
+    scatter: Floats = np.maximum(emulator.scatter.numpy(), 0.02)
+    if not len(sd):
+        return scatter
+    rows = [
+        float(np.median(sd[is_there[:, q], q])) if is_there[:, q].any() else float(scatter[q])
+        for q in range(sd.shape[1])
+    ]
+    return np.maximum(np.array(rows), 1e-6)
+
+
+def _on(device: str) -> Any:
+    import torch
+
+    return torch.device(device)
+
