@@ -7,16 +7,25 @@ Example:
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinloop.errors import LabError
-from twinloop.planners.interface import Known, Planner, Proposal, Rung, Space
+from twinloop.planners.interface import Known, Planner, Proposal, Rung, Simulations, Space, Theory
 from twinloop.planners.ladder import repeats_pending
+from twinloop.planners.simulations import Prior
 
-__all__ = ["CHECKS", "ConformanceFailed", "PlannerFactory", "check_planner", "example_known"]
+__all__ = [
+    "CHECKS",
+    "ConformanceFailed",
+    "PlannerFactory",
+    "check_planner",
+    "example_known",
+    "example_theory",
+]
 
 PlannerFactory = Callable[[], Planner]
 
@@ -195,3 +204,66 @@ def _random_states() -> list[Any]:
     if torch is not None:
         states.append(torch.random.get_rng_state().numpy().tobytes())
     return states
+
+
+def example_theory(
+    n: int = 0,
+    *,
+    m: int = 64,
+    truth: Mapping[str, float] | None = None,
+    missing_loss: float = 0.0,
+    is_mirrored: bool = False,
+    seed: int = 1,
+    x: NDArray[np.float64] | None = None,
+    **rest: Any,
+) -> Known:
+    """Return experiments and simulations of a theory in closed form: a bump whose place is unknown.
+
+    Theory: quality exp(-8 |x - c|^2) with c = (place_1, place_2), and a trace, c_1 + x_1 / 2. An
+    experiment gives both at the truth, with noise of 0.02.
+
+    Args:
+        n: experiments, at fixed random points unless `x` is given.
+        m: simulations over the prior, at fixed random points.
+        truth: `place_1`, `place_2`; (0.6, 0.4) when None.
+        missing_loss: a loss exp(-missing_loss x_2) of the quality that theory does not know.
+        is_mirrored: the machine does at x what theory says of 1 - x.
+        seed: of the noise and of the points.
+        x: where experiments were made, shape (n, 2).
+        rest: more for `Known.of`.
+    """
+    theory = Theory(
+        "bump", "bump v1", {"place_1": Prior(0.5, 0.15), "place_2": Prior(0.5, 0.15)},
+        ("quality", "trace"), simulation_h=0.001, experiment_h=0.1,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    points, theta = rng.random((m, 2)), 0.5 + 0.15 * 1.2 * rng.standard_normal((m, 2))
+    simulations = Simulations(
+        x=points,
+        theta=theta,
+        values=_bump(points, theta) + 0.01 * rng.standard_normal((m, 2)),
+        exceeded=np.zeros(m, dtype=bool),
+        pending_x=np.zeros((0, 2)),
+        pending_theta=np.zeros((0, 2)),
+    )
+    place = np.array(list((truth or {"place_1": 0.6, "place_2": 0.4}).values()))
+    made = rng.random((n, 2)) if x is None else x
+    seen = _bump(1.0 - made if is_mirrored else made, np.tile(place, (len(made), 1)))
+    seen[:, 0] *= np.exp(-missing_loss * made[:, 1])
+    seen += 0.02 * np.random.default_rng([seed, 1]).standard_normal((len(made), 2))
+    sd = np.full((len(made), 1), 0.02)
+    return Known.of(
+        Space.of({"a_K": (0.0, 1.0), "b_K": (0.0, 1.0)}),
+        made,
+        seen[:, :1],
+        y_sd=sd,
+        simulations=simulations,
+        theory=theory,
+        features={"trace": np.hstack([seen[:, 1:], sd])},
+        **{"proposal": len(made), "campaign_seed": 3, **rest},
+    )
+
+
+def _bump(x: NDArray[np.float64], theta: NDArray[np.float64]) -> NDArray[np.float64]:
+    quality = np.exp(-8.0 * ((x - theta) ** 2).sum(axis=1))
+    return np.stack([quality, theta[:, 0] + 0.5 * x[:, 0]], axis=1)

@@ -74,10 +74,10 @@ class TheoryBO(Planner, name="theory_bo"):
     uses_theory: ClassVar[bool] = True
 
     n_initial: Annotated[int, Field(ge=2)] = 6
-    design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 128
+    design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
     first: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
-    batch: Annotated[int, Field(ge=1, le=64)] = 16
-    holds: Annotated[int, Field(ge=0, le=16)] = 2
+    batch: Annotated[int, Field(ge=1, le=64)] = 12
+    holds: Annotated[int, Field(ge=0, le=16)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
 
     _plain: PlainBO | None = PrivateAttr(default=None)

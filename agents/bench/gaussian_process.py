@@ -57,7 +57,9 @@ class GaussianProcess:
         """Return the process of the most likely hyperparameters.
 
         Args:
-            x, y, counts: see the class.
+            x: see the class.
+            y: see the class.
+            counts: see the class.
             start: parameters to begin at.
         """
         d = x.shape[1]
@@ -73,7 +75,7 @@ class GaussianProcess:
     @property
     def noise_sd(self) -> float:
         """Standard deviation of one replicate, in the unit of y."""
-        return float(np.exp(self.parameters[-1])) * self._of("_spread")
+        return float(np.exp(self.parameters[-1]) * self._of("_spread"))
 
     def predict(self, at: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the noise-free value, each of shape (m,)."""
@@ -95,13 +97,14 @@ class GaussianProcess:
         return np.asarray(self._of("_mean") + self._of("_spread") * drawn)
 
     def _of(self, name: str) -> Any:
+        """Return what was worked out once, when the process was made."""
         return object.__getattribute__(self, name)
 
 
 def _scaled(a: Floats, b: Floats, lengths: Floats) -> Floats:
     p, q = a / lengths, b / lengths
     squares = np.sum(p**2, axis=1)[:, None] + np.sum(q**2, axis=1)[None, :] - 2.0 * p @ q.T
-    return np.sqrt(np.maximum(squares, 0.0))
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
 def _kernel(a: Floats, b: Floats, parameters: Floats) -> Floats:

@@ -38,7 +38,7 @@ class Grown:
     """What a growth shows, without the noise of a measurement.
 
     Args:
-        values: observables by name.
+        values: observables by name, and `final_intensity`.
         is_exceeded: the simulator's bound on its cost was reached: a hint, no prediction.
         cpu_s: what it cost when it was computed [s].
     """
@@ -54,6 +54,8 @@ def observed(prediction: Prediction) -> dict[str, float]:
     found = {OBJECTIVE: scalars[OBJECTIVE] if OBJECTIVE in scalars else scalars["film_quality"]}
     for name, dose_ML in INTENSITIES.items():
         found[name] = intensity_at(prediction.arrays["trace"], dose_ML)
+    # beside what planners are told: the search for the best takes the quality apart
+    found["final_intensity"] = scalars["final_intensity"]
     return found
 
 
@@ -112,5 +114,3 @@ class Growths:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
-
-

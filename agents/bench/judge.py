@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from twinloop.agents.bench.gaussian_process import GaussianProcess
 from twinloop.agents.bench.growths import Growths
 from twinloop.agents.bench.reference import Reference
+from twinloop.agents.bench.surrogate import Surrogate
 from twinloop.agents.bench.task import OBJECTIVE
 from twinloop.agents.bench.truth import Thermocouple
 from twinloop.ids import seed_of
@@ -63,20 +63,22 @@ class RealJudge:
         self._reference, self._growths, self._space = reference, growths, space
         self._thermocouple, self._replicates, self._seed = thermocouple, replicates, seed
         self._threshold = (1.0 - within) * reference.best
-        self._process = reference.process(OBJECTIVE)
+        self._surrogate = reference.surrogate()
         self.best = reference.best
 
     def expected(self, point: Mapping[str, float]) -> float:
         """Return the expected quality; it is sharp only where it matters."""
         knobs = self._thermocouple.knobs(point)
-        mean, sd = self._process.predict(self._space.to_cube(knobs)[None, :])
+        at = self._space.to_cube(knobs)[None, :]
+        mean, sd = self._surrogate.predict(OBJECTIVE, at)
+        scatter = float(self._surrogate.scatter(OBJECTIVE, at)[0])
         unsure = float(np.hypot(sd[0], SURROGATE_BIAS * self.best))
         if abs(mean[0] - self._threshold) > _SURE * unsure:
             return float(mean[0])
         found: list[float] = []
         while len(found) < self._replicates:
             found += [self._grow(knobs, k) for k in range(len(found), len(found) + _BATCH)]
-            error = max(float(np.std(found, ddof=1)), self._process.noise_sd) / len(found) ** 0.5
+            error = max(float(np.std(found, ddof=1)), scatter) / len(found) ** 0.5
             if abs(np.mean(found) - self._threshold) > _SURE * error:
                 break
         return float(np.mean(found))
@@ -90,30 +92,28 @@ class EmulatedJudge:
     """Judges a world that is a surrogate by that surrogate.
 
     Args:
-        process: of the quality.
-        space: of the knobs, as the film feels them.
+        surrogate: of the truth.
         thermocouple: from the knobs of the operator to those.
     """
 
-    def __init__(self, process: GaussianProcess, space: Space, thermocouple: Thermocouple) -> None:
-        self._process, self._space, self._thermocouple = process, space, thermocouple
-        self.best = _maximum(process)
+    def __init__(self, surrogate: Surrogate, thermocouple: Thermocouple) -> None:
+        self._surrogate, self._thermocouple = surrogate, thermocouple
+        self.best = _maximum(surrogate)
 
     def expected(self, point: Mapping[str, float]) -> float:
         """Return the surrogate's mean."""
-        at = self._space.to_cube(self._thermocouple.knobs(point))[None, :]
-        return float(self._process.predict(at)[0][0])
+        at = self._surrogate.space.to_cube(self._thermocouple.knobs(point))[None, :]
+        return float(self._surrogate.predict(OBJECTIVE, at)[0][0])
 
 
-def _maximum(process: GaussianProcess) -> float:
+def _maximum(surrogate: Surrogate) -> float:
     """Return the largest mean over the cube, by rounds of ever closer random places."""
     rng = np.random.default_rng(0)
-    d = process.x.shape[1]
-    places = np.vstack([process.x, rng.random((4096, d))])
+    places = rng.random((4096, surrogate.space.d))
     for width in (0.1, 0.03, 0.01, 0.003):
-        mean, _ = process.predict(places)
+        mean, _ = surrogate.predict(OBJECTIVE, places)
         top = places[np.argsort(-mean)[:16]]
-        moved = np.repeat(top, 128, axis=0)
+        moved = np.repeat(top, 64, axis=0)
         moved = np.clip(moved + width * rng.standard_normal(moved.shape), 0.0, 1.0)
         places = np.vstack([top, moved])
-    return float(process.predict(places)[0].max())
+    return float(surrogate.predict(OBJECTIVE, places)[0].max())

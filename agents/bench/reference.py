@@ -2,8 +2,8 @@
 
 Nobody knows the best point of a real growth. It is looked for as well as growths can be paid for: an
 even spread over the whole space, rounds of points where a surrogate may have its maximum, replicates
-of the best. The best value is then the mean of fresh growths at the winner, because the mean by which
-a winner was chosen flatters it.
+of the best. The best value is then the mean of fresh growths at the winner of three, because the mean
+by which a finalist was chosen flatters it.
 """
 
 import json
@@ -17,7 +17,8 @@ from scipy.stats import qmc
 
 from twinloop.agents.bench.gaussian_process import GaussianProcess
 from twinloop.agents.bench.growths import Growths
-from twinloop.agents.bench.task import OBJECTIVE, OBSERVABLES
+from twinloop.agents.bench.surrogate import LEARNED, Surrogate, coordinates, learned_values
+from twinloop.agents.bench.task import OBJECTIVE
 from twinloop.ids import canonical_json, digest_of, seed_of
 from twinloop.planners.space import Space
 
@@ -26,7 +27,8 @@ __all__ = ["Reference", "Search", "find_reference", "load_reference"]
 Floats = NDArray[np.float64]
 
 _CANDIDATES = 1200
-_APART = 0.04  # Euclidean, in the unit cube
+_APART = 0.06  # Euclidean, in the unit cube
+_WINNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,13 @@ class Search:
         spread: growths spread over the whole space.
         rounds, points: rounds of growths where the maximum may be, and how many in each.
         finalists, replicates: best points, and growths of each to choose one of them.
-        fresh: growths at the winner, for its value.
+        fresh: growths at each of the three best finalists, for the value of the winner.
     """
 
     spread: int = 256
-    rounds: int = 4
-    points: int = 25
-    finalists: int = 6
+    rounds: int = 5
+    points: int = 32
+    finalists: int = 8
     replicates: int = 16
     fresh: int = 48
 
@@ -53,16 +55,18 @@ class Reference:
     """What is known of one truth after the search.
 
     Args:
+        space: of the knobs, as the film feels them.
         theta: the truth.
         x: growths by place in the unit cube, shape (n, 4).
-        y: means of the observables at each, shape (n, 7), in the order of `OBSERVABLES`.
+        y: means of what is learned at each, shape (n, 7), in the order of `LEARNED`.
         counts: replicates at each, shape (n,).
-        parameters: of each surrogate, shape (7, 6).
+        parameters: of each process, shape (7, 6).
         best_x: the best place found.
         best: mean quality of fresh growths there.
         best_sd: its standard error.
     """
 
+    space: Space
     theta: Mapping[str, float]
     x: Floats
     y: Floats
@@ -72,13 +76,19 @@ class Reference:
     best: float
     best_sd: float
 
-    def process(self, name: str) -> GaussianProcess:
-        """Return the surrogate of an observable."""
-        j = OBSERVABLES.index(name)
-        return GaussianProcess(self.x, self.y[:, j], self.counts, self.parameters[j])
+    def surrogate(self) -> Surrogate:
+        """Return the surrogate of the truth."""
+        places = coordinates(self.space, self.x)
+        processes = {
+            name: GaussianProcess(places, self.y[:, j], self.counts, self.parameters[j])
+            for j, name in enumerate(LEARNED)
+        }
+        return Surrogate(self.space, self.theta, processes)
 
 
-def _file(folder: Path, theta: Mapping[str, float], space: Space, code: str, search: Search) -> Path:
+def _file(
+    folder: Path, theta: Mapping[str, float], space: Space, code: str, search: Search
+) -> Path:
     spec = [dict(theta), space.to_json(), code, [getattr(search, n) for n in search.__slots__]]
     return folder / f"reference-{digest_of(canonical_json(spec))[:20]}.npz"
 
@@ -93,6 +103,7 @@ def load_reference(
     with np.load(path) as kept:
         parts = {name: kept[name] for name in kept.files}
     return Reference(
+        space=space,
         theta=json.loads(str(parts["theta"])),
         best=float(parts["best"]),
         best_sd=float(parts["best_sd"]),
@@ -143,9 +154,9 @@ class _Looking:
         self.growths, self.theta, self.space, self.seed = growths, theta, space, seed
         self.rng = np.random.default_rng(seed_of(seed, "search"))
         self.x = np.zeros((0, space.d))
-        self.sums = np.zeros((0, len(OBSERVABLES)))
+        self.sums = np.zeros((0, len(LEARNED)))
         self.counts = np.zeros(0)
-        self._process: GaussianProcess | None = None
+        self._surrogate: Surrogate | None = None
 
     def look(self, search: Search) -> Reference:
         sobol = qmc.Sobol(self.space.d, rng=np.random.default_rng(seed_of(self.seed, "spread")))
@@ -154,50 +165,51 @@ class _Looking:
         for _ in range(search.rounds):
             for place in self._promising(search.points):
                 self._grow(place, 1)
-        for place in self._finalists(search.finalists):
-            self._grow(place, search.replicates)
-        mean, _ = self._fitted().predict(self.x)
-        is_finalist = self.counts >= search.replicates
-        winner = self.x[np.argmax(np.where(is_finalist, mean, -np.inf))]
-        fresh = np.array([self._one(winner, "fresh", k)[0] for k in range(search.fresh)])
-        parameters = [self._fitted().parameters]
+        finalists = self._finalists(search.finalists)
+        means = [self._grow(place, search.replicates) for place in finalists]
+        best = [finalists[i] for i in np.argsort(means)[::-1][:_WINNERS]]
+        fresh = [[self._one(place, "fresh", k)[0] for k in range(search.fresh)] for place in best]
+        winner = int(np.argmax([np.mean(values) for values in fresh]))
         y = self.sums / self.counts[:, None]
-        for j in range(1, len(OBSERVABLES)):
-            fitted = GaussianProcess.fitted(self.x, y[:, j], self.counts, parameters[-1])
-            parameters.append(fitted.parameters)
+        places = coordinates(self.space, self.x)
+        fitted = [GaussianProcess.fitted(places, column, self.counts) for column in y.T]
         return Reference(
+            space=self.space,
             theta=dict(self.theta),
             x=self.x,
             y=y,
             counts=self.counts,
-            parameters=np.array(parameters),
-            best_x=winner,
-            best=float(fresh.mean()),
-            best_sd=float(fresh.std(ddof=1) / np.sqrt(len(fresh))),
+            parameters=np.array([process.parameters for process in fitted]),
+            best_x=best[winner],
+            best=float(np.mean(fresh[winner])),
+            best_sd=float(np.std(fresh[winner], ddof=1) / np.sqrt(search.fresh)),
         )
 
-    def _one(self, place: Floats, label: str, k: int) -> Floats:
+    def _one(self, place: Floats, label: str, k: int) -> tuple[float, list[float]]:
         seed = seed_of(self.seed, "reference", label, place.tobytes().hex(), k)
         values = self.growths.grow(self.space.to_point(place), self.theta, seed).values
-        return np.array([values[name] for name in OBSERVABLES])
+        return values[OBJECTIVE], learned_values(values)
 
-    def _grow(self, place: Floats, n: int) -> None:
+    def _grow(self, place: Floats, n: int) -> float:
+        """Grow `n` films at a place; return their mean quality."""
         rows = [self._one(place, "search", k) for k in range(n)]
         self.x = np.vstack([self.x, place])
-        self.sums = np.vstack([self.sums, np.sum(rows, axis=0)])
+        self.sums = np.vstack([self.sums, np.sum([learned for _, learned in rows], axis=0)])
         self.counts = np.append(self.counts, float(n))
-        self._process = None
+        self._surrogate = None
+        return float(np.mean([quality for quality, _ in rows]))
 
-    def _fitted(self) -> GaussianProcess:
-        if self._process is None:
-            y = self.sums[:, OBSERVABLES.index(OBJECTIVE)] / self.counts
-            self._process = GaussianProcess.fitted(self.x, y, self.counts)
-        return self._process
+    def _fitted(self) -> Surrogate:
+        if self._surrogate is None:
+            y = self.sums[:, LEARNED.index("film")] / self.counts
+            process = GaussianProcess.fitted(coordinates(self.space, self.x), y, self.counts)
+            self._surrogate = Surrogate(self.space, self.theta, {"film": process})
+        return self._surrogate
 
     def _candidates(self) -> Floats:
         """Return places over the space, and more of them round the best."""
-        mean, _ = self._fitted().predict(self.x)
-        best = self.x[np.argsort(-mean)[:8]]
+        mean, _ = self._fitted().predict(OBJECTIVE, self.x)
+        best = self.x[np.argsort(-mean)[:16]]
         local = best[self.rng.integers(len(best), size=_CANDIDATES)]
         width = self.rng.choice([0.03, 0.08, 0.2], size=(_CANDIDATES, 1))
         local = np.clip(local + width * self.rng.standard_normal(local.shape), 0.0, 1.0)
@@ -206,14 +218,14 @@ class _Looking:
     def _promising(self, n: int) -> list[Floats]:
         """Return places where functions drawn from the posterior have their maximum."""
         candidates = self._candidates()
-        drawn = self._fitted().sampled(candidates, n, self.rng)
+        drawn = self._fitted().sampled_quality(candidates, n, self.rng)
         return [candidates[i] for i in np.unique(np.argmax(drawn, axis=1))]
 
     def _finalists(self, n: int) -> list[Floats]:
         """Return the places of the largest means, some way apart."""
         chosen: list[Floats] = []
         candidates = np.vstack([self._candidates() for _ in range(8)])
-        mean, _ = self._fitted().predict(candidates)
+        mean, _ = self._fitted().predict(OBJECTIVE, candidates)
         for i in np.argsort(-mean):
             if all(np.linalg.norm(candidates[i] - c) > _APART for c in chosen):
                 chosen.append(candidates[i])

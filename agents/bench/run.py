@@ -11,7 +11,7 @@ import numpy as np
 
 from twinloop.agents.bench.growths import Growths, code_of_growths
 from twinloop.agents.bench.judge import EmulatedJudge, Judge, RealJudge
-from twinloop.agents.bench.reference import find_reference
+from twinloop.agents.bench.reference import Reference, find_reference
 from twinloop.agents.bench.settings import BenchFile
 from twinloop.agents.bench.sources import source_digest
 from twinloop.agents.bench.task import OBJECTIVE, OBSERVABLES, measure_film
@@ -98,7 +98,7 @@ def make_reference(setting: Setting) -> tuple[float, float]:
     return found.best, found.best_sd
 
 
-def _reference(setting: Setting, growths: Growths) -> Any:
+def _reference(setting: Setting, growths: Growths) -> Reference:
     file = setting.file
     theta = drawn_truth(file.prior, setting.seed)
     return find_reference(setting.cache, growths, theta, file.space, file.effort, setting.seed)
@@ -115,9 +115,9 @@ def run_one(setting: Setting) -> dict[str, Any]:
         reference, growths, file.space, thermocouple, file.within, file.replicates, setting.seed
     )
     if file.world == "emulated":
-        processes = {name: reference.process(name) for name in OBSERVABLES}
-        films = EmulatedFilms(file.space, processes, setting.seed)
-        judge = EmulatedJudge(processes[OBJECTIVE], file.space, thermocouple)
+        surrogate = reference.surrogate()
+        films = EmulatedFilms(surrogate, setting.seed)
+        judge = EmulatedJudge(surrogate, thermocouple)
     world = World(films, file.measurement, setting.seed, thermocouple)
     try:
         return lead(setting, world, judge, growths.grow, growths.code)
@@ -191,9 +191,7 @@ def lead(
     """
     file, began_s = setting.file, time.monotonic()
     options = {k: v for k, v in setting.planner.items() if k != "name"}
-    target = build_target(
-        {"kind": "planner", "class": setting.planner["name"], "options": options}
-    )
+    target = build_target({"kind": "planner", "class": setting.planner["name"], "options": options})
     lab = VirtualLab(
         brief_of_run(setting), target, world.measure, predict, code,
         file.workers, file.costs.experiment_h, file.costs.simulation_h,
@@ -257,7 +255,9 @@ class _Watch:
             "simulate_cpu_s": asks["simulate"],
             "simulation_cpu_s": self._lab.simulation_cpu_s,
             "rungs": _rungs(state),
-            "theory_weight": [p.why.get("theory_weight") for p in state.proposed],
+            "theory_weight": [
+                state.proposed[t.number].why.get("theory_weight") for t in state.ended
+            ],
         }
 
     def _regret(self, k: int) -> float | None:
@@ -268,10 +268,10 @@ class _Watch:
 
 
 def _rungs(state: CampaignState) -> Mapping[str, int]:
-    """Return how many proposals came from where: anything but opening and planner is a failure."""
+    """Return how many experiments were proposed by whom: anything but opening and planner is a failure."""
     return dict(
         Counter(
             "fallback" if "fallback" in p.why else str(p.why.get("rung", "?"))
-            for p in state.proposed
+            for p in (state.proposed[t.number] for t in state.ended)
         )
     )

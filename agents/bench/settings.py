@@ -63,11 +63,11 @@ class SearchSection(Section):
     """What the search for the best of each truth may cost, in growths."""
 
     spread: int = Field(default=256, ge=8, description="spread over the space")
-    rounds: int = Field(default=4, ge=0, description="rounds where the maximum may be")
-    points: int = Field(default=25, ge=1, description="growths in a round")
-    finalists: int = Field(default=6, ge=1, description="best points to choose from")
+    rounds: int = Field(default=5, ge=0, description="rounds where the maximum may be")
+    points: int = Field(default=32, ge=1, description="growths in a round")
+    finalists: int = Field(default=8, ge=1, description="best points to choose from")
     replicates: int = Field(default=16, ge=2, description="growths of each finalist")
-    fresh: int = Field(default=48, ge=2, description="growths at the winner, for its value")
+    fresh: int = Field(default=48, ge=2, description="growths at each of the three best")
 
 
 class Scenario(Section):
@@ -222,18 +222,19 @@ def narrowed(
 
     Args:
         file: the benchmark.
-        seeds, first_seed, world: instead of the file's; None: as it is.
-        scenarios, arms: names with commas; None: all. The baseline is always among the arms.
+        seeds: how many truths; None, here and below: as in the file.
+        first_seed: seed of the first.
+        scenarios: names with commas.
+        arms: names with commas; the baseline is always among them.
+        world: "real" or "emulated".
 
     Raises:
         ArgumentError: a name that the file does not have.
     """
-    changes: dict[str, Any] = {}
     if world is not None and world not in {"real", "emulated"}:
         raise ArgumentError("--world", world, "real or emulated")
-    for key, value in (("seeds", seeds), ("first_seed", first_seed), ("world", world)):
-        if value is not None:
-            changes[key] = value
+    given = {"seeds": seeds, "first_seed": first_seed, "world": world}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if scenarios is not None:
         changes["scenarios"] = _chosen("--scenarios", scenarios, file.scenarios)
     if arms is not None:

@@ -9,7 +9,15 @@ from twinloop.protocols.interface import Outcome, Point, Trial, protocol
 from twinloop.results import Result
 from twinloop.units import Dimensionless, Kelvin, Monolayers, MonolayersPerSecond, Seconds
 
-__all__ = ["INTENSITIES", "OBJECTIVE", "OBSERVABLES", "FilmLab", "Growth", "SeenFilm", "measure_film"]
+__all__ = [
+    "INTENSITIES",
+    "OBJECTIVE",
+    "OBSERVABLES",
+    "FilmLab",
+    "Growth",
+    "SeenFilm",
+    "measure_film",
+]
 
 OBJECTIVE = "quality"
 INTENSITIES = {

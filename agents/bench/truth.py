@@ -6,12 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from twinloop.agents.bench.gaussian_process import GaussianProcess
 from twinloop.agents.bench.growths import Growths
+from twinloop.agents.bench.surrogate import Surrogate
 from twinloop.agents.bench.task import OBJECTIVE, OBSERVABLES
 from twinloop.ids import seed_of
 from twinloop.planners.simulations import Prior
-from twinloop.planners.space import Space
 
 __all__ = ["EmulatedFilms", "Films", "Noise", "RealFilms", "Thermocouple", "World", "drawn_truth"]
 
@@ -101,24 +100,23 @@ class EmulatedFilms:
     """Films of a smooth surrogate, scattered as real ones are on average.
 
     Args:
-        space: of the knobs.
-        processes: surrogate of each observable, by name.
+        surrogate: of the truth.
         seed: of the world.
     """
 
-    space: Space
-    processes: Mapping[str, GaussianProcess]
+    surrogate: Surrogate
     seed: int
 
     def show(self, knobs: Mapping[str, float], number: int) -> dict[str, float]:
         """Look a film up."""
-        at = self.space.to_cube(knobs)[None, :]
+        at = self.surrogate.space.to_cube(knobs)[None, :]
         rng = np.random.default_rng(seed_of(self.seed, "scatter", number))
-        return {
-            name: float(self.processes[name].predict(at)[0][0])
-            + self.processes[name].noise_sd * float(rng.standard_normal())
-            for name in OBSERVABLES
-        }
+        shown = {}
+        for name in OBSERVABLES:
+            mean, _ = self.surrogate.predict(name, at)
+            scatter = self.surrogate.scatter(name, at)
+            shown[name] = float(mean[0] + scatter[0] * rng.standard_normal())
+        return shown
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class VirtualLab:
 
     def _settle(self, command: Command, began_s: float) -> None:
         number = int(command.key.trial.removeprefix("t"))
-        knobs = {name: float(value) for name, value in command.arguments.items()}  # type: ignore[arg-type]
+        knobs = {name: float(value) for name, value in command.arguments.items()}
         outcome = Outcome(
             key=command.key, instrument=INSTRUMENT, ledger=_LEDGER, state="done",
             result=dict(self._measure(knobs, number)),

@@ -12,11 +12,15 @@ def bench(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="benchmark file, or the name of a shipped one")
     ],
-    seeds: Annotated[int | None, typer.Option(min=1, help="how many truths, instead of the file's")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="how many truths, instead of the file's")
+    ] = None,
     first_seed: Annotated[int | None, typer.Option(min=0, help="seed of the first truth")] = None,
     scenarios: Annotated[str | None, typer.Option(help="names with commas; left out: all")] = None,
     arms: Annotated[str | None, typer.Option(help="names with commas; left out: all")] = None,
-    world: Annotated[str | None, typer.Option(help="real or emulated, instead of the file's")] = None,
+    world: Annotated[
+        str | None, typer.Option(help="real or emulated, instead of the file's")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="runs side by side")] = 1,
     out: Annotated[Path | None, typer.Option(help="left out: runs/bench/NAME")] = None,
     cache: Annotated[

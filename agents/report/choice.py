@@ -12,7 +12,7 @@ _NOT_FIGURES = {"mean", "sd", "rung", "fell", "fallback", "pending", "initial"}
 # what the section on theory tells; the table of trials has no room for it
 _OF_THEORY = {
     "theory_mean", "theory_sd", "bare_theory_mean", "plain_mean", "plain_sd", "simulations",
-    "simulation_gain_per_h", "emulator_sd", "emulator_loo_rmse", "discrepancy_sd",
+    "gain_per_h", "simulation_gain_per_h", "emulator_sd", "emulator_loo_rmse", "discrepancy_sd",
     "discrepancy_relative", "discrepancy_absolute",
 }  # fmt: skip
 

@@ -53,11 +53,11 @@ def compute_costs(history: History) -> list[Cost]:
         # one that was decided beside a proposal stands in the proposal's bill
         if batch.cpu_s > 0:
             _line(bill, "planner", "choice of simulations").spent_s += batch.cpu_s
-    for event in history.simulated:
-        if event.place:
-            asked = history.batches.get(event.batch)
-            what = "simulations" if event.state == "done" else "failed simulations"
-            _line(bill, asked.simulator if asked else "theory", what).spent_s += event.cpu_s
+    for answer in history.simulated:
+        if answer.place:
+            asked = history.batches.get(answer.batch)
+            what = "simulations" if answer.state == "done" else "failed simulations"
+            _line(bill, asked.simulator if asked else "theory", what).spent_s += answer.cpu_s
     for trial in history.trials.values():
         for event in trial.computed:
             target, _, what = event.name.rpartition(".")

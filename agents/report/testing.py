@@ -31,6 +31,9 @@ from twinloop.agents.campaign.events import (
     Leased,
     Proposed,
     Settled,
+    Simulated,
+    SimulationsProposed,
+    SimulationWanted,
     TrialEnded,
     TrialStarted,
     entry_of,
@@ -69,7 +72,7 @@ class RunBuilder:
         self.folder, self.config = folder, dict(CONFIG if config is None else config)
         self.campaign = str(self.config.get("campaign", "demo"))
         self.at_s = self.lab_s = 0.0
-        self.n_proposed = self.n_lives = 0
+        self.n_proposed = self.n_batches = self.n_lives = self.n_events = 0
         self._is_closed = False
         self._store = ArrayStore(folder / "arrays")
         self._log = SqliteLog(folder / JOURNAL, "journal-1", self._stamp)
@@ -77,6 +80,7 @@ class RunBuilder:
     def write(self, event: Event, *, after_s: float = 0.0) -> None:
         """Append an event so many seconds after the one before."""
         self.at_s += after_s
+        self.n_events += 1
         self._log.append(entry_of(event.model_copy(update={"at_s": self.at_s})))
 
     def begin(self, planner: str = "plain_bo", clock_factor: float = 20.0) -> None:
@@ -124,16 +128,27 @@ class RunBuilder:
         number, self.n_proposed = self.n_proposed, self.n_proposed + 1
         why = {"rung": "opening", "initial": 1.0}
         rest = {"why": why, "place": "conductor", "basis": 0, "pending": (), **rest}
-        self.write(
-            Proposed(
-                number=number,
-                x=(0.5,) * len(point),
-                point=dict(point),
-                seed=number,
-                **rest,
-            )
-        )
+        rest = {"x": (0.5,) * len(point), **rest}
+        after_s = rest.pop("after_s", 0.0)
+        event = Proposed(number=number, point=dict(point), seed=number, **rest)
+        self.write(event, after_s=after_s)
         return number
+
+    def want(self, wanted: Sequence[SimulationWanted], **rest: Any) -> int:
+        """Ask theory for a batch of simulations and return its number."""
+        batch, self.n_batches = self.n_batches, self.n_batches + 1
+        rest = {"simulator": "kmc_growth", "place": "planner", "basis": 0, "cpu_s": 0.2, **rest}
+        after_s = rest.pop("after_s", 0.0)
+        event = SimulationsProposed(batch=batch, wanted=tuple(wanted), seed=batch, **rest)
+        self.write(event, after_s=after_s)
+        return batch
+
+    def simulate(self, batch: int, row: int, *, after_s: float = 0.0, **rest: Any) -> None:
+        """Let theory answer a simulation."""
+        rest = {"state": "done", "place": "theory-0", "wall_s": 0.4, "cpu_s": 0.4, **rest}
+        if rest["state"] == "cancelled":
+            rest |= {"place": "", "wall_s": 0.0, "cpu_s": 0.0}
+        self.write(Simulated(batch=batch, row=row, **rest), after_s=after_s)
 
     def start(self, number: int) -> str:
         """Begin the trial of a proposal and return its name."""

@@ -87,9 +87,10 @@ def _parameter(
     for width, alpha, words in ((2, 0.16, None), (1, 0.32, "posterior ± 1 and 2 sd")):
         band: Look = {"color": _THEORY, "alpha": alpha, "linewidth": 0, "label": words}
         axes.fill_between(x, mean - width * sd, mean + width * sd, **band)
-    axes.plot(x, mean, color=_THEORY, linewidth=1.6, marker=".", markersize=4, label="mean")
     if truth is not None:
-        axes.axhline(truth, color=ACCENT, linewidth=1.6, label="hidden truth")
+        axes.axhline(truth, color=ACCENT, linewidth=2.4, alpha=0.75, label="hidden truth")
+    line: Look = {"color": _THEORY, "linewidth": 1.4, "marker": ".", "markersize": 4}
+    axes.plot(x, mean, label="mean", zorder=3, **line)
     axes.set_xlim(min(x[0], 0.0), end)
     _whole(axes)
 
@@ -164,9 +165,7 @@ def _rounds(axes: "Axes", history: History) -> None:
 def draw_weight(history: History) -> str:
     """Return the SVG of the weight of theory, and what each experiment spoke for; "" without."""
     told = [
-        (d, weight)
-        for d in decisions(history)
-        if (weight := d.figure("theory_weight")) is not None
+        (d, weight) for d in decisions(history) if (weight := d.figure("theory_weight")) is not None
     ]
     if not told:
         return ""
@@ -198,7 +197,8 @@ def draw_weight(history: History) -> str:
         below.set_xlabel("experiments")
         below.set_xlim(-0.3, end)
         _whole(below)
-        page.figure.legend(loc="outside lower center", ncols=4)
+        if above.get_legend_handles_labels()[0]:
+            page.figure.legend(loc="outside lower center", ncols=4)
     return page.svg
 
 
@@ -224,9 +224,9 @@ def draw_worth(history: History) -> str:
         "the best simulation": _course(every, "simulation_gain_per_h"),
     }
     doubts = {
-        "theory as calibrated, all together": _course(every, "theory_sd"),
-        "emulator's error": _course(every, "emulator_sd"),
-        "theory's own error (discrepancy)": _course(every, "discrepancy_sd"),
+        "all together": _course(every, "theory_sd"),
+        "emulator": _course(every, "emulator_sd"),
+        "discrepancy": _course(every, "discrepancy_sd"),
     }
     if not any(gains.values()) and not any(doubts.values()):
         return ""
@@ -263,7 +263,7 @@ def _lines(
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
         axes.yaxis.set_major_formatter(lambda value, _: number(value, 2))
         axes.yaxis.set_minor_formatter("")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes.set_xlabel(_KNOWN)
     _whole(axes)
 

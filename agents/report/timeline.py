@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from twinloop.agents.campaign.events import Proposed, SimulationsProposed
 from twinloop.agents.report.history import History, TrialHistory
 
 __all__ = ["Bar", "Lane", "busy_s", "lanes", "simulation_bars", "trial_rows"]
@@ -80,7 +81,7 @@ def _of_kind(kind: str, bars: Mapping[str, list[Bar]], names: Iterable[str]) -> 
 
 
 def _planning(history: History, workers: dict[str, list[Bar]]) -> None:
-    events = [
+    events: list[tuple[Proposed | SimulationsProposed, str]] = [
         *((event, f"proposal {event.number}") for event in history.proposed.values()),
         *((event, f"batch {event.batch}") for event in history.batches.values()),
     ]

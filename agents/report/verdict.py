@@ -192,6 +192,10 @@ def _facts(history: History) -> str:
             "restart of the conductor" if restarts == 1 else "restarts of the conductor",
         ),
     ]
+    if history.simulated:
+        n_done = sum(event.state == "done" for event in history.simulated)
+        cpu_s = sum(event.cpu_s for event in history.simulated)
+        facts.insert(2, (str(n_done), f"simulations of theory; {duration(cpu_s)} of CPU time"))
     boxes = "".join(f"<div><b>{text(a)}</b><span>{text(b)}</span></div>" for a, b in facts)
     extra = (
         note("Observations stand in the journal; every figure here is made from it alone.")

@@ -10,6 +10,7 @@ campaign, the analysis of a film, a person's pause.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from twinloop.agents.campaign.events import Proposed, SimulationsProposed
 from twinloop.agents.report.history import History, TrialHistory
 from twinloop.agents.report.timeline import busy_s, simulation_bars
 
@@ -103,11 +104,9 @@ def _ready(history: History) -> list[Span]:
 
 def _thinking(history: History) -> list[Span]:
     """Return when the planner thought about an experiment: since the event its answer rests on."""
-    batches = [event for event in history.batches.values() if event.proposal is not None]
-    return [
-        (history.times.get(event.basis, event.at_s), event.at_s)
-        for event in (*history.proposed.values(), *batches)
-    ]
+    events: list[Proposed | SimulationsProposed] = [*history.proposed.values()]
+    events += [event for event in history.batches.values() if event.proposal is not None]
+    return [(history.times.get(event.basis, event.at_s), event.at_s) for event in events]
 
 
 def _simulating(history: History) -> list[Span]:
@@ -143,9 +142,7 @@ def _without(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]:
 
 def _within(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """Return what lies in one of the spans and in one of the others."""
-    both = [
-        (max(a, c), min(b, d)) for a, b in _merged(spans) for c, d in _merged(others)
-    ]
+    both = [(max(a, c), min(b, d)) for a, b in _merged(spans) for c, d in _merged(others)]
     return _merged(both)
 
 

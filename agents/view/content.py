@@ -17,9 +17,12 @@ __all__ = [
     "point_words",
     "progress_words",
     "silent_s",
+    "theory",
+    "theory_words",
     "trials",
     "value_words",
     "values",
+    "waiting_trial",
 ]
 
 SILENT_S = 3.0
@@ -46,6 +49,12 @@ def silent_s(content: Content) -> float:
     """Return for how long nothing has been heard of the conductor, as the viewer noted it [s]."""
     value = content.get("silent_s")
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def theory(content: Content) -> Content:
+    """Return what the picture says of theory, {} for a campaign without."""
+    found = content.get("theory")
+    return found if isinstance(found, Mapping) else {}
 
 
 def trials(content: Content) -> dict[str, Content]:
@@ -93,3 +102,32 @@ def progress_words(content: Content) -> str:
     words = f"{done} of {plural(wanted, 'experiment')}" if wanted else plural(done, "experiment")
     failed = count(content, "failed")
     return f"{words}, {failed} without result" if failed else words
+
+
+def theory_words(content: Content) -> str:
+    """Return how theory stands in one line, "" for a campaign without."""
+    about = theory(content)
+    if not about:
+        return ""
+    under_way = count(about, "simulating")
+    words = [f"{plural(count(about, 'simulated'), 'simulation')} done"]
+    if under_way:
+        found = about.get("progress")
+        shares = [
+            f"{share:.0%}"
+            for share in (found if isinstance(found, Sequence) else ())
+            if isinstance(share, int | float)
+        ]
+        words.append(f"{under_way} under way" + (f" ({', '.join(shares)})" if shares else ""))
+    weight = about.get("weight")
+    if isinstance(weight, int | float):
+        words.append("switched off" if weight <= 0 else f"weight {number(float(weight), 2)}")
+    held = waiting_trial(content)
+    return ", ".join([*words, f"{held} waits for it"] if held else words)
+
+
+def waiting_trial(content: Content) -> str:
+    """Return the name of the trial to be that waits for simulations, "" where none does."""
+    holds = theory(content).get("holds")
+    is_number = isinstance(holds, int) and not isinstance(holds, bool)
+    return f"t{holds:04d}" if is_number else ""

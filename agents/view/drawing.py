@@ -19,6 +19,7 @@ from twinloop.agents.view.content import (
     point_words,
     progress_words,
     silent_s,
+    theory_words,
     trials,
     values,
 )
@@ -109,6 +110,9 @@ def _rows(content: Content, width: int) -> RenderableType:
         line = sparkline(measured, max(width - 40, 10))
         goal = str(content.get("goal"))
         rows.add_row(goal[:16], Text.assemble((line, "cyan"), (f"  {low} to {high}", "dim")))
+    of_theory = theory_words(content)
+    if of_theory:
+        rows.add_row("theory", Text(of_theory))
     for n, (name, trial) in enumerate(list(trials(content).items())[:_MOST_TRIALS]):
         rows.add_row("trials" if n == 0 else "", _trial(name, trial))
     for n, reason in enumerate(names(content, "waiting")[:_MOST_REASONS]):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from twinloop.agents.report.words import plural
 from twinloop.agents.view.content import (
     SILENT_S,
     best_words,
@@ -11,9 +12,12 @@ from twinloop.agents.view.content import (
     point_words,
     progress_words,
     silent_s,
+    theory,
+    theory_words,
     trials,
     value_words,
     values,
+    waiting_trial,
 )
 
 __all__ = ["log_lines"]
@@ -35,9 +39,11 @@ def log_lines(previous: Content | None, now: Content) -> list[str]:
     # what had ended before anybody looked is no news
     seen = ("observations", "failed")
     before: Content = {k: count(now, k) for k in seen} if previous is None else previous
+    asked: Content = now if previous is None else previous
     lines = [*_conductor(previous, now)]
     lines += _instruments(before, now)
     lines += _trials(before, now)
+    lines += _theory(asked, now)
     lines += _best(before, now)
     lines += _state(before, now)
     return lines
@@ -100,6 +106,24 @@ def _ends(now: Content, n_new: int, n_failed: int) -> str:
     if n_failed:
         words.append("no result" if n_failed == 1 else f"{n_failed} without result")
     return ", ".join(words) or "not yet told how"
+
+
+def _theory(before: Content, now: Content) -> Iterator[str]:
+    """Yield a line for each batch, none for each simulation."""
+    was, about = theory(before), theory(now)
+    n_new = sum(count(about, k) - count(was, k) for k in ("simulated", "simulating"))
+    held = waiting_trial(now)
+    if n_new > 0:
+        yield f"theory is asked for {plural(n_new, 'simulation')}: {theory_words(now)}"
+    elif held and held != waiting_trial(before):
+        under_way = plural(count(about, "simulating"), "simulation")
+        yield f"{held} waits for theory: {under_way} under way"
+    if count(was, "simulating") and about and not count(about, "simulating"):
+        yield f"theory has answered: {theory_words(now)}"
+    weights = [part.get("weight") for part in (was, about)]
+    is_off = [isinstance(weight, int | float) and weight <= 0 for weight in weights]
+    if is_off[1] and not is_off[0]:
+        yield "theory is switched off: experiments are chosen without it"
 
 
 def _best(before: Content, now: Content) -> Iterator[str]:

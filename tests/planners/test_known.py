@@ -7,9 +7,26 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from twinloop.errors import ArgumentError
-from twinloop.planners.known import Known, Proposal, Simulations, proposal_seed
+from twinloop.planners.known import (
+    Known,
+    Proposal,
+    SimulationRequest,
+    Simulations,
+    Theory,
+    proposal_seed,
+)
+from twinloop.planners.simulations import Prior
 
 SPACE = {"a_K": (0, 1), "b_s": (0.1, 10, "log")}
+
+THEORY = Theory(
+    "kmc_growth",
+    "kmc_growth v1 00",
+    {"z_eV": Prior(1.3, 0.04, at_least=0.0), "a_K": Prior(0.0, 12.0)},
+    ("quality", "trace"),
+    coordinates={"u": "a_K / z_eV"},
+    constants={"left_out_eV": 0.1},
+)
 
 
 def full_known(**changes):
@@ -21,13 +38,14 @@ def full_known(**changes):
         "slack": rng.standard_normal((3, 2)),
         "pending": rng.random((2, 2)),
         "features": {"trace": rng.random((3, 4)).astype(np.float32), "count": np.arange(3)},
+        "theory": THEORY,
         "simulations": Simulations(
             x=rng.random((2, 2)),
-            theta=rng.random((2, 1)),
-            y=rng.random((2, 1)),
-            y_sd=rng.random((2, 1)),
-            source=("kmc_growth", "kmc_growth"),
-            theta_names=("barrier_eV",),
+            theta=rng.random((2, 2)),
+            values=rng.random((2, 2)),
+            exceeded=np.array([False, True]),
+            pending_x=rng.random((1, 2)),
+            pending_theta=rng.random((1, 2)),
         ),
         "basis": 41,
         "proposal": 5,
@@ -50,7 +68,9 @@ def test_known_crosses_the_wire_bit_for_bit():
     assert there == known
     assert there.memo["hyperparameters"]["y"] == [0.1, -1e-300, 1 / 3]
     assert there.features["trace"].dtype == np.float32
-    assert there.simulations.source == ("kmc_growth", "kmc_growth")
+    assert there.simulations.exceeded.tolist() == [False, True]
+    assert there.theory == THEORY
+    assert list(there.theory.priors) == ["z_eV", "a_K"]
     assert there.seed == known.seed
 
 
@@ -69,6 +89,7 @@ def test_nothing_known_crosses_the_wire_as_well():
         {"memo": {}},
         {"features": {}},
         {"simulations": None},
+        {"simulations": None, "theory": None},
     ],
 )
 def test_known_that_differs_anywhere_is_not_equal(change):
@@ -80,12 +101,16 @@ def test_known_that_differs_anywhere_is_not_equal(change):
     st.floats(allow_nan=False, allow_infinity=False),
 )
 def test_a_proposal_crosses_the_wire_bit_for_bit(x, number):
-    sent = Proposal(x=x, source="kmc_growth", theta={"barrier_eV": number}, why={"gain": number})
+    request = SimulationRequest(x, {"barrier_eV": number, "a_K": 0.1}, number, "refine")
+    sent = Proposal(
+        x=x, source="kmc_growth", simulations=(request,), withdrawn=(3,), why={"gain": number}
+    )
     header, frames = sent.to_wire()
     got = Proposal.from_wire(json.loads(json.dumps(header)), frames)
     assert got == sent
     assert got.x.tobytes() == x.tobytes()
-    assert got.theta == {"barrier_eV": number}
+    assert got.simulations[0].theta == {"barrier_eV": number, "a_K": 0.1}
+    assert (got.simulations[0].why, got.withdrawn) == ("refine", (3,))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +129,9 @@ def test_a_proposal_crosses_the_wire_bit_for_bit(x, number):
         ({"memo": {"value": float("nan")}}, "memo"),
         ({"memo": {"value": np.zeros(2)}}, "memo"),
         ({"basis": -1}, "basis"),
-        ({"simulations": Simulations.none(3)}, "simulations.x"),
+        ({"simulations": Simulations.none(3, 2, 2)}, "simulations.x"),
+        ({"simulations": Simulations.none(2, 1, 2)}, "simulations"),
+        ({"theory": None}, "theory"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, name):
@@ -113,14 +140,15 @@ def test_what_does_not_fit_is_refused_by_name(change, name):
     assert caught.value.name == name
 
 
-def test_simulations_need_one_source_a_row():
-    with pytest.raises(ArgumentError, match=r"simulations\.theta"):
+def test_simulations_need_one_row_of_everything():
+    with pytest.raises(ArgumentError, match=r"simulations\.theta.*2 rows"):
         Simulations(
             x=np.zeros((2, 1)),
-            theta=np.zeros((2, 0)),
-            y=np.zeros((2, 1)),
-            y_sd=np.zeros((2, 1)),
-            source=("kmc_growth",),
+            theta=np.zeros((1, 1)),
+            values=np.zeros((2, 1)),
+            exceeded=np.zeros(2, dtype=bool),
+            pending_x=np.zeros((0, 1)),
+            pending_theta=np.zeros((0, 1)),
         )
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from twinloop.agents.report import sections
+from twinloop.agents.report import sections, simulations_section, theory_section
 from twinloop.agents.report.testing import RunBuilder
 
 
@@ -14,6 +14,7 @@ def run(tmp_path):
 @pytest.fixture
 def without_figures(monkeypatch):
     """Leave the figures out where a test is about words: they take most of the time."""
-    for name in dir(sections):
-        if name.startswith("draw_"):
-            monkeypatch.setattr(sections, name, lambda *_: "<svg></svg>")
+    for module in (sections, theory_section, simulations_section):
+        for name in dir(module):
+            if name.startswith("draw_"):
+                monkeypatch.setattr(module, name, lambda *_: "<svg></svg>")

@@ -23,6 +23,13 @@ PICTURE = {
     "trials": [
         {"trial": "t0013", "point": {"flux_ML_per_s": 0.25}, "steps_done": 2, "is_held": True}
     ],
+    "theory": {
+        "simulated": 42,
+        "simulating": 2,
+        "progress": [0.8, 0.25],
+        "weight": 0.9312,
+        "holds": 14,
+    },
     "waiting": ["t0013: mbe.grow under way"],
     "leases": ["mbe"],
     "workers": {"planner": 1, "analyst-0": 0},
@@ -57,6 +64,7 @@ def test_everything_a_person_asks_for_is_there():
         "life 2",
         "laboratory 26 min 40 s",
         "0.1 to 0.713",
+        "42 simulations done, 2 under way (80%, 25%), weight 0.93, t0014 waits for it",
     ):
         assert words in text
 
@@ -75,6 +83,24 @@ def test_before_the_first_news_it_says_for_whom_it_waits():
 def test_a_silent_conductor_is_said_to_be_silent():
     assert "no news of the conductor for 5 s" in drawn({**PICTURE, "silent_s": 5.2})
     assert "no news" not in drawn({**PICTURE, "silent_s": 0.4})
+
+
+@pytest.mark.parametrize("theory", [None, {}])
+def test_a_campaign_without_theory_has_no_line_for_it(theory):
+    assert "theory" not in drawn({**PICTURE, "theory": theory})
+
+
+def test_theory_that_was_switched_off_is_said_to_be():
+    text = drawn({**PICTURE, "theory": {"simulated": 1, "simulating": 0, "weight": 0.0}})
+    assert "1 simulation done, switched off" in text
+    assert "waits for it" not in text
+
+
+@pytest.mark.parametrize("odd", [None, 3, "text", [1], {"a": 1}, True, float("nan")])
+@pytest.mark.parametrize("name", ["simulated", "simulating", "progress", "weight", "holds"])
+def test_theory_of_another_version_is_drawn_as_far_as_it_goes(name, odd):
+    theory = {**PICTURE["theory"], name: odd}
+    assert "simulation" in drawn({**PICTURE, "theory": theory})
 
 
 def test_an_instrument_without_lease_or_answer_is_shown_as_such():

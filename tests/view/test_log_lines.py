@@ -13,6 +13,7 @@ PICTURE = {
     "best": {"trial": "t0001", "value": 0.41, "point": {"substrate_K": 650.0}},
     "values": [0.6, 0.41],
     "trials": [{"trial": "t0002", "point": {"substrate_K": 700.0}, "steps_done": 2}],
+    "theory": {"simulated": 20, "simulating": 4, "progress": [], "weight": 0.8, "holds": None},
     "leases": ["mbe"],
     "workers": {"planner": 1},
 }
@@ -85,6 +86,50 @@ def test_a_better_value_is_told_with_its_conditions():
 )
 def test_each_change_is_one_line(news, line):
     assert change(**news) == [line]
+
+
+def told(**news):
+    return change(theory={**PICTURE["theory"], **news})
+
+
+@pytest.mark.parametrize(
+    ("news", "line"),
+    [
+        (
+            {"simulated": 21, "simulating": 19, "weight": 0.9},
+            "theory is asked for 16 simulations: 21 simulations done, 19 under way, weight 0.9",
+        ),
+        (
+            {"simulating": 8, "holds": 3},
+            (
+                "theory is asked for 4 simulations: 20 simulations done, 8 under way, weight 0.8, "
+                "t0003 waits for it"
+            ),
+        ),
+        (
+            {"holds": 3},
+            "t0003 waits for theory: 4 simulations under way",
+        ),
+        (
+            {"simulated": 24, "simulating": 0},
+            "theory has answered: 24 simulations done, weight 0.8",
+        ),
+        ({"weight": 0.0}, "theory is switched off: experiments are chosen without it"),
+    ],
+)
+def test_theory_is_told_by_batch(news, line):
+    assert told(**news) == [line]
+
+
+@pytest.mark.parametrize(
+    "news", [{"simulated": 21, "simulating": 3}, {"progress": [0.4]}, {"weight": 0.82}]
+)
+def test_a_single_simulation_is_no_news(news):
+    assert told(**news) == []
+
+
+def test_theory_asked_before_anybody_looked_is_no_news():
+    assert not any("theory" in line for line in log_lines(None, PICTURE))
 
 
 def test_what_lasts_is_told_once():

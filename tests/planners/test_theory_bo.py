@@ -1,0 +1,136 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twinloop.planners.interface import EXPERIMENT, Known
+from twinloop.planners.known import simulations_seed
+from twinloop.planners.plain_bo import PlainBO
+from twinloop.planners.testing import CHECKS, example_known, example_theory
+from twinloop.planners.theory_bo import TheoryBO
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_contract(check):
+    check(TheoryBO)
+
+
+def test_without_theory_it_is_plain_bo():
+    for known in (example_known(2), example_known(9, pending=2)):
+        assert np.array_equal(TheoryBO().ask(known).x, PlainBO().ask(known).x)
+
+
+def test_theory_is_asked_before_the_machine():
+    known = example_theory(0, m=0)
+    first = TheoryBO(first=30).opening(known)
+    assert first.source == "bump"
+    assert len(first.simulations) == 30
+    assert {r.why for r in first.simulations} == {"design"}
+    thetas = np.array([list(r.theta.values()) for r in first.simulations])
+    # an even spread over the prior, a little wider
+    assert thetas.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.03)
+    assert thetas.std(axis=0) == pytest.approx([0.18, 0.18], rel=0.15)
+
+
+def lead(known_of, n, planner=None):
+    """Lead a campaign of n experiments on the closed form; simulations are answered at once."""
+    planner, x, memo, asked = planner or TheoryBO(holds=0), np.zeros((0, 2)), {}, []
+    while len(x) < n:
+        proposal = planner.ask(replace(known_of(x), memo=memo))
+        asked.append(proposal)
+        memo = proposal.memo
+        x = np.vstack([x, proposal.x])
+    return x, asked
+
+
+def test_good_theory_finds_the_best_place_at_once():
+    truth = {"place_1": 0.7, "place_2": 0.35}
+    x, asked = lead(lambda x: example_theory(len(x), m=96, x=x, truth=truth), 3)
+    assert np.linalg.norm(x[2] - list(truth.values())) < 0.08
+    assert all(p.why["expert"] == "theory" for p in asked)
+    assert asked[2].why["theory_weight"] > 0.8
+
+
+def test_a_missing_loss_is_learned_as_a_discrepancy():
+    """The best place of exp(-8 |x - c|^2 - 3 x_2) lies 3 / 16 below c in the second knob."""
+    truth = {"place_1": 0.5, "place_2": 0.6}
+    x, asked = lead(
+        lambda x: example_theory(len(x), m=96, x=x, truth=truth, missing_loss=3.0), 7
+    )
+    best = np.array([0.5, 0.6 - 3 / 16])
+    assert min(np.linalg.norm(row - best) for row in x) < 0.1
+    assert asked[-1].why["discrepancy_relative"] >= 0.12
+
+
+def test_a_theory_that_misleads_is_switched_off_and_the_plain_planner_goes_on():
+    truth = {"place_1": 0.75, "place_2": 0.75}
+    x, asked = lead(
+        lambda x: example_theory(len(x), m=96, x=x, truth=truth, is_mirrored=True), 8
+    )
+    assert asked[-1].why["theory_weight"] < 0.5
+    assert asked[-1].why["expert"] == "plain"
+    # with all the same experiments
+    known = replace(example_theory(7, m=96, x=x[:7], truth=truth, is_mirrored=True))
+    plain = PlainBO().ask(replace(known, memo=asked[-2].memo))
+    assert np.array_equal(plain.x, asked[-1].x)
+
+
+def test_where_simulations_are_worth_more_the_experiment_waits_and_not_for_ever():
+    known = example_theory(1, m=30, x=np.array([[0.5, 0.5]]))
+    planner = TheoryBO(holds=1)
+    first = planner.ask(known)
+    assert first.source == "bump"
+    assert first.why["simulation_gain_per_h"] > first.why["gain_per_h"]
+    assert len(first.simulations) == 12
+    then = planner.ask(replace(known, memo=first.memo))
+    assert then.source == EXPERIMENT
+
+
+def test_a_dear_simulation_is_not_waited_for():
+    known = example_theory(1, m=60, x=np.array([[0.5, 0.5]]))
+    dear = replace(known.theory, simulation_h=100.0)
+    assert TheoryBO(holds=5).ask(replace(known, theory=dear)).source == EXPERIMENT
+    planned = TheoryBO(design=48, first=48).ask_simulations(replace(known, theory=dear))
+    assert planned.simulations == ()
+
+
+def test_simulations_are_asked_near_what_is_believed_and_not_twice():
+    known = example_theory(6, m=96)
+    planned = TheoryBO().ask_simulations(replace(known, seed=simulations_seed(3, 1)))
+    theta = np.array([list(r.theta.values()) for r in planned.simulations])
+    assert np.all(np.abs(theta.mean(axis=0) - (0.6, 0.4)) < 0.1)
+    gains = [r.gain_per_h for r in planned.simulations]
+    assert gains == sorted(gains, reverse=True)
+    x = np.array([r.x for r in planned.simulations])
+    inputs = np.hstack([x, theta])
+    apart = np.linalg.norm(inputs[:, None] - inputs[None], axis=2)[~np.eye(len(x), dtype=bool)]
+    assert apart.min() > 1e-3
+
+
+def test_simulations_of_parameters_that_are_out_of_the_question_are_withdrawn():
+    known = example_theory(6, m=96)
+    pending = replace(
+        known.simulations,
+        pending_x=np.full((2, 2), 0.5),
+        pending_theta=np.array([[0.6, 0.4], [0.05, 0.95]]),
+    )
+    answer = TheoryBO(holds=0).ask(replace(known, simulations=pending))
+    assert answer.withdrawn == (1,)
+
+
+def test_the_same_known_gives_the_same_bits_across_the_wire():
+    known = example_theory(5, m=64)
+    here = TheoryBO().ask(known)
+    there = TheoryBO().ask(Known.from_wire(*known.to_wire()))
+    assert here == there
+    assert len(str(here.memo)) < 8000
+
+
+def test_belief_is_the_bump_with_its_uncertainty():
+    known = example_theory(6, m=96)
+    memo = TheoryBO(holds=0).ask(known).memo
+    grid = np.array([[0.6, 0.4], [0.05, 0.95]])
+    found = TheoryBO().belief(replace(known, memo=memo), grid)
+    assert found["theory_mean"][0] == pytest.approx(1.0, abs=0.12)
+    assert found["mean"][1] < 0.2
+    assert np.all(found["sd"] > 0)
