@@ -22,7 +22,15 @@ from twinloop.analysts.oscillation import Fit, fit_oscillation
 from twinloop.errors import ArgumentError
 from twinloop.results import Array, Result
 
-__all__ = ["Estimate", "Oscillation", "Quality", "RHEEDAnalyst", "quality_of"]
+__all__ = [
+    "TRACE_DOSES_ML",
+    "Estimate",
+    "Oscillation",
+    "Quality",
+    "RHEEDAnalyst",
+    "TraceIntensities",
+    "quality_of",
+]
 
 TARGET_ML = 4.0
 TOLERANCE_ML = 0.6
@@ -30,6 +38,16 @@ THROUGHPUT_S = 300.0
 
 SECOND_ML = 2.0
 """Dose at which the flatness during growth is judged [ML]."""
+
+TRACE_DOSES_ML = {
+    "intensity_0p75ML": 0.75,
+    "intensity_1ML": 1.0,
+    "intensity_1p5ML": 1.5,
+    "intensity_2ML": 2.0,
+    "intensity_2p5ML": 2.5,
+    "intensity_3ML": 3.0,
+}
+"""Doses at which a trace is compared with theory [ML]; a test keeps them those of the simulator."""
 
 SPOT_PX = 1
 RING_PX = (5, 8)
@@ -83,6 +101,27 @@ class Quality(Result):
     coverage_sd_ML: float
 
 
+class TraceIntensities(Result):
+    """Intensities of a trace at doses that the gauge counts, substrate = 1, each with its deviation.
+
+    They are what theory of the growth is compared with (`simulators.kmc_growth` predicts them under
+    the same names): extremes and flanks of the first oscillations, before any anneal.
+    """
+
+    intensity_0p75ML: float
+    intensity_0p75ML_sd: float
+    intensity_1ML: float
+    intensity_1ML_sd: float
+    intensity_1p5ML: float
+    intensity_1p5ML_sd: float
+    intensity_2ML: float
+    intensity_2ML_sd: float
+    intensity_2p5ML: float
+    intensity_2p5ML_sd: float
+    intensity_3ML: float
+    intensity_3ML_sd: float
+
+
 class RHEEDAnalyst(Analyst, name="rheed"):
     """Reads specular traces and frames.
 
@@ -125,6 +164,23 @@ class RHEEDAnalyst(Analyst, name="rheed"):
             damping_per_ML=fit.damping / factor,
             contrast=fit.contrast,
         )
+
+    @quantity
+    def trace_intensities(
+        self, *, time_s: Array, intensity: Array, rate_ML_per_s: float
+    ) -> TraceIntensities:
+        """Return the intensities at the doses of `TRACE_DOSES_ML`; 0 +- 1 where none was reached.
+
+        Args:
+            time_s: 0 at the opening of the shutter, shape (n,) [s].
+            intensity: specular, shape (n,), any unit.
+            rate_ML_per_s: what the gauge says [ML/s].
+        """
+        trace = _Trace(time_s, intensity)
+        found: dict[str, float] = {}
+        for name, dose_ML in TRACE_DOSES_ML.items():
+            found[name], found[f"{name}_sd"] = trace.at_dose(dose_ML, rate_ML_per_s)
+        return TraceIntensities(**found)
 
     @quantity
     def amplitude_2ML(self, *, time_s: Array, intensity: Array, rate_ML_per_s: float) -> Estimate:

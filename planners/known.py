@@ -289,9 +289,7 @@ class Proposal:
         }
         arrays = {"x": _portable(self.x)}
         if requests:
-            rows = [
-                [*r.x, *(r.theta[name] for name in names), r.gain_per_h] for r in requests
-            ]
+            rows = [[*r.x, *(r.theta[name] for name in names), r.gain_per_h] for r in requests]
             arrays["requests"] = _portable(np.array(rows, dtype=np.float64))
         return json.loads(canonical_json(header)), arrays
 

@@ -102,7 +102,6 @@ class PlainBO(Planner, name="plain_bo"):
         memo = {_MEMO: {name: _recall(fitted) for name, fitted in models.items()}}
         return Proposal(x=x, why=why, memo=memo)
 
-
     def moments(self, known: Known, x: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the objective at points, without noise.
 

@@ -74,7 +74,9 @@ class Theory:
 
     def __post_init__(self) -> None:
         if not self.priors or not self.observables:
-            raise ArgumentError("theory", self.simulator, "one parameter and one observable at least")
+            raise ArgumentError(
+                "theory", self.simulator, "one parameter and one observable at least"
+            )
         if self.simulation_h < 0 or self.experiment_h < 0:
             raise ArgumentError("cost", (self.simulation_h, self.experiment_h), "numbers >= 0 h")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from twinloop.planners.interface import Known, Planner, Proposal, Theory
@@ -175,9 +176,7 @@ class TheoryBO(Planner, name="theory_bo"):
             drop = unwanted(known, theory, thought.belief)
         why = {**thought.why, "simulation_gain_per_h": wanted[0].gain_per_h}
         worth = tuple(w for w in wanted if w.gain_per_h > _WORTH * float(why["gain_per_h"]))
-        return Proposal(
-            x=nothing.x, simulations=worth, withdrawn=drop, why=why, memo=thought.memo
-        )
+        return Proposal(x=nothing.x, simulations=worth, withdrawn=drop, why=why, memo=thought.memo)
 
     def belief(self, known: Known, x: Floats) -> dict[str, Floats]:
         """Return what is believed of the objective at points, for people to look at.
@@ -228,9 +227,7 @@ class TheoryBO(Planner, name="theory_bo"):
         # what theory remembers stays: the report tells when it was switched off
         return Proposal(x=found.x, why=why, memo={**known.memo, **found.memo})
 
-    def _believe(
-        self, known: Known, theory: Theory
-    ) -> tuple[TheoryBelief, Guard, dict[str, Any]]:
+    def _believe(self, known: Known, theory: Theory) -> tuple[TheoryBelief, Guard, dict[str, Any]]:
         memo = dict(known.memo)
         remembered = memo.get("emulator")
         emulator = fit_emulator(
@@ -287,9 +284,7 @@ class TheoryBO(Planner, name="theory_bo"):
                                              belief.discrepancy.relative * float(f.mean()))),
         }  # fmt: skip
 
-    def _foresee(
-        self, known: Known, theory: Theory, belief: TheoryBelief, x: Floats
-    ) -> Foresight:
+    def _foresee(self, known: Known, theory: Theory, belief: TheoryBelief, x: Floats) -> Foresight:
         """Return what theory and what the experiments alone expect at a point, noise included."""
         emulator = belief.emulator
         found = measured(known, theory, emulator.scatter.numpy())
@@ -297,9 +292,7 @@ class TheoryBO(Planner, name="theory_bo"):
         of_theory = _theory_foresight(belief, emulator, x, noise)
         values = known.simulations.values[~known.simulations.exceeded]
         broad = np.stack([values.mean(axis=0), values.std(axis=0)], axis=1)
-        plain = foresee_without_theory(
-            found.x, found.values, found.is_there, noise, broad, x
-        )
+        plain = foresee_without_theory(found.x, found.values, found.is_there, noise, broad, x)
         return Foresight(tuple(float(v) for v in x), of_theory, plain)
 
 
@@ -323,7 +316,7 @@ def _theory_foresight(
     return tuple((float(f"{m:.6g}"), float(f"{s:.6g}")) for m, s in found)
 
 
-def _typical_noise(sd: Floats, is_there: Floats, emulator: Emulator) -> Floats:
+def _typical_noise(sd: Floats, is_there: NDArray[np.bool_], emulator: Emulator) -> Floats:
     """Return the usual standard deviation of each observable; before any, the simulator's scatter."""
     scatter: Floats = np.maximum(emulator.scatter.numpy(), 0.02)
     if not len(sd):
@@ -332,11 +325,11 @@ def _typical_noise(sd: Floats, is_there: Floats, emulator: Emulator) -> Floats:
         float(np.median(sd[is_there[:, q], q])) if is_there[:, q].any() else float(scatter[q])
         for q in range(sd.shape[1])
     ]
-    return np.maximum(np.array(rows), 1e-6)
+    usual: Floats = np.maximum(np.array(rows), 1e-6)
+    return usual
 
 
 def _on(device: str) -> Any:
     import torch
 
     return torch.device(device)
-

@@ -26,7 +26,8 @@ class Film(Outcome):
         quality: the objective: flat at the end, flat while it grew, in little time, of 4 ML.
         quality_sd: its standard deviation.
         final_intensity: specular intensity after the anneal, substrate = 1.
-        intensity_2ML: the same at 2 ML.
+        intensity_0p75ML to intensity_3ML: the same while it grew, at doses that the gauge counted,
+            each with its standard deviation; what theory of the growth is held to.
         coverage_ML: film thickness from the oscillations.
         rate_ML_per_s: growth rate that the gauge read.
         growth_s: how long the shutter was open.
@@ -38,7 +39,18 @@ class Film(Outcome):
     quality_sd: Dimensionless
     final_intensity: Dimensionless
     final_intensity_sd: Dimensionless
+    intensity_0p75ML: Dimensionless
+    intensity_0p75ML_sd: Dimensionless
+    intensity_1ML: Dimensionless
+    intensity_1ML_sd: Dimensionless
+    intensity_1p5ML: Dimensionless
+    intensity_1p5ML_sd: Dimensionless
     intensity_2ML: Dimensionless
+    intensity_2ML_sd: Dimensionless
+    intensity_2p5ML: Dimensionless
+    intensity_2p5ML_sd: Dimensionless
+    intensity_3ML: Dimensionless
+    intensity_3ML_sd: Dimensionless
     coverage_ML: Monolayers
     rate_ML_per_s: MonolayersPerSecond
     growth_s: Seconds
@@ -46,7 +58,7 @@ class Film(Outcome):
     substrate_K: Kelvin
 
 
-@protocol(version=1)
+@protocol(version=2)
 async def grow_film(trial: Trial[Growth], mbe: MBE, rheed: RHEED, analyst: RHEEDAnalyst) -> Film:
     """Each awaited line is done once, kept in the journal, and never repeated after a crash."""
     point = trial.point
@@ -69,7 +81,10 @@ async def grow_film(trial: Trial[Growth], mbe: MBE, rheed: RHEED, analyst: RHEED
         specular=specular.intensity,
         specular_sd=specular.intensity_sd,
     )
-    await together(
+    along, _, _ = await together(
+        analyst.trace_intensities(
+            time_s=trace.time_s, intensity=trace.intensity, rate_ML_per_s=grown.rate_ML_per_s
+        ),
         analyst.oscillation(
             time_s=trace.time_s, intensity=trace.intensity, rate_ML_per_s=grown.rate_ML_per_s
         ),
@@ -80,7 +95,7 @@ async def grow_film(trial: Trial[Growth], mbe: MBE, rheed: RHEED, analyst: RHEED
         quality_sd=seen.quality_sd,
         final_intensity=seen.final_intensity,
         final_intensity_sd=seen.final_intensity_sd,
-        intensity_2ML=seen.intensity_2ML,
+        **along.model_dump(),
         coverage_ML=seen.coverage_ML,
         rate_ML_per_s=grown.rate_ML_per_s,
         growth_s=grown.growth_s,

@@ -10,7 +10,13 @@ the campaign file::
     from twinloop.simulators.interface import Prediction, Simulator
 
 
-    class Spring(Simulator, name="spring", knobs=("force_N",), beliefs=("stiffness_N_per_m",)):
+    class Spring(
+        Simulator,
+        name="spring",
+        knobs=("force_N",),
+        beliefs=("stiffness_N_per_m",),
+        predicts=("length_m",),
+    ):
         '''Hooke's law.'''
 
         drag: float = 0.0
@@ -21,19 +27,28 @@ the campaign file::
             theta: Mapping[str, float],
             seed: int,
             cancel: Callable[[], bool] | None = None,
+            partial: Callable[[Mapping[str, float]], None] | None = None,
         ) -> Prediction:
             self.check(x, theta)
             return Prediction(scalars={"length_m": x["force_N"] / theta["stiffness_N_per_m"]})
 
-Four rules. Look at `cancel` at least every 0.5 s and raise `Cancelled` when it says True: a
+What stands in `predicts` is compared with fields of the same name of a protocol's Outcome. Raise
+`version` when the same arguments would give another answer. `coordinates` may name the combinations
+of knobs and beliefs on which the answer depends (dimensionless groups, as arithmetic): an emulator
+needs far fewer simulations then; `absent` says what stands for a belief that is left out.
+
+Five rules. Look at `cancel` at least every 0.5 s and raise `Cancelled` when it says True: a
 simulation that cannot win any more is stopped. Bound the cost of any point, and say
 `budget_exceeded` when the bound was reached. Compile loops with `simulators.compiled`, which
-releases the interpreter lock. Never read the clock, a file or a global generator.
+releases the interpreter lock. Never read the clock, a file or a global generator. Where a simulation
+lasts long, tell `partial` now and then how far it is: `{"done": 0.4}` and what is known by then.
 
 A simulator is found by its name once its module is imported, by an entry point of the group
 `twinloop.simulators`, or as `module:Name` (`find_simulator`).
 """
 
+import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,9 +59,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from twinloop.errors import ArgumentError, LabError
+from twinloop.ids import digest_of
 from twinloop.plugins import find_class
 
-__all__ = ["Cancelled", "Prediction", "Simulator", "find_simulator"]
+__all__ = ["Cancelled", "Partial", "Prediction", "Simulator", "code_of", "find_simulator"]
+
+Partial = Callable[[Mapping[str, float]], None]
+"""Takes intermediate scalars: `done` from 0 to 1, and what is known by then."""
 
 
 class Cancelled(LabError):
@@ -78,7 +97,9 @@ class Simulator(BaseModel, ABC):
     """Base of every simulator; a subclass's fields are its settings.
 
     A subclass gives `name` (how a campaign file calls it), `knobs` (the keys of x) and `beliefs`
-    (the keys of theta) as class arguments; `optional` names beliefs that may be left out.
+    (the keys of theta) as class arguments; `optional` names the only beliefs that may be left out,
+    `predicts` the scalars that an experiment may be compared with, and `coordinates`, `absent` and
+    `version` are those of the module's text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +108,10 @@ class Simulator(BaseModel, ABC):
     knobs: ClassVar[tuple[str, ...]] = ()
     beliefs: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ()
+    predicts: ClassVar[tuple[str, ...]] = ()
+    coordinates: ClassVar[Mapping[str, str]] = {}
+    absent: ClassVar[Mapping[str, float]] = {}
+    version: ClassVar[int] = 1
 
     def __init_subclass__(
         cls,
@@ -94,11 +119,17 @@ class Simulator(BaseModel, ABC):
         knobs: tuple[str, ...] = (),
         beliefs: tuple[str, ...] = (),
         optional: tuple[str, ...] = (),
+        predicts: tuple[str, ...] = (),
+        coordinates: Mapping[str, str] | None = None,
+        absent: Mapping[str, float] | None = None,
+        version: int = 1,
     ) -> None:
         """Register the subclass under its name."""
         super().__init_subclass__()
         if name:
             cls.name, cls.knobs, cls.beliefs, cls.optional = name, knobs, beliefs, optional
+            cls.predicts, cls.version = predicts, version
+            cls.coordinates, cls.absent = dict(coordinates or {}), dict(absent or {})
             _REGISTRY[name] = cls
 
     @abstractmethod
@@ -108,6 +139,7 @@ class Simulator(BaseModel, ABC):
         theta: Mapping[str, float],
         seed: int,
         cancel: Callable[[], bool] | None = None,
+        partial: Partial | None = None,
     ) -> Prediction:
         """Return what an experiment at `x` would give if the world were `theta`.
 
@@ -116,6 +148,8 @@ class Simulator(BaseModel, ABC):
             theta: one value for each of `beliefs`, in the unit of its name.
             seed: of the simulation's own randomness.
             cancel: looked at every 0.5 s at least; None: never cancelled.
+            partial: called now and then with intermediate scalars, `{"done": 0 to 1, ...}`;
+                None: nobody listens.
 
         Raises:
             ArgumentError: a key that is missing, unknown or not finite.
@@ -150,3 +184,20 @@ def find_simulator(name: str) -> type[Simulator]:
         ArgumentError: nothing of that name.
     """
     return find_class("simulators", name, Simulator, _REGISTRY, key="simulator")  # type: ignore[type-abstract]
+
+
+def code_of(simulator: type[Simulator]) -> str:
+    """Return which code predicts: "name vVERSION DIGEST", for the journal.
+
+    The digest (16 hexadecimal figures) is of the source text of the class's module; what that
+    module imports is not in it, so raise `version` when a change there changes the answers.
+
+    Example:
+        >>> code_of(find_simulator("kmc_growth")).rpartition(" ")[0]
+        'kmc_growth v2'
+    """
+    try:
+        source = inspect.getsource(sys.modules[simulator.__module__])
+    except (OSError, TypeError):  # defined where no source file is kept, as in a session
+        source = simulator.simulate.__code__.co_code.hex()
+    return f"{simulator.name} v{simulator.version} {digest_of(source.encode())[:16]}"

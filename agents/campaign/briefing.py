@@ -9,9 +9,9 @@ from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.config.interface import Campaign
 from twinloop.planners.interface import Known, Proposal, Theory, sobol
+from twinloop.planners.registry import resolve
 from twinloop.planners.simulations import Prior
 from twinloop.simulators.interface import find_simulator
-from twinloop.planners.registry import resolve
 
 __all__ = ["TWINS", "brief_of", "theory_of", "uses_theory"]
 

@@ -254,9 +254,9 @@ class ConductorCore:
         state = self.state
         if self.brief.theory is None:
             return None
-        last = max((e for e in (*state.proposed[-1:], *state.batches[-1:]) if e.why),
-                   key=lambda e: e.basis, default=None)  # fmt: skip
-        why = {} if last is None else last.why
+        found = [(e.basis, e.why) for e in state.proposed[-1:] if "theory_weight" in e.why]
+        found += [(e.basis, e.why) for e in state.batches[-1:] if "theory_weight" in e.why]
+        why = max(found, key=lambda pair: pair[0])[1] if found else {}
         return {
             "simulated": sum(s.state == "done" for s in state.simulated),
             "simulating": len(state.simulating),

@@ -157,7 +157,19 @@ class Finish:
     reason: str
 
 
-Decision = Propose | ProposeSimulations | Simulate | Withdraw | StartTrial | Issue | Ask | Compute | Release | EndTrial | Finish
+Decision = (
+    Propose
+    | ProposeSimulations
+    | Simulate
+    | Withdraw
+    | StartTrial
+    | Issue
+    | Ask
+    | Compute
+    | Release
+    | EndTrial
+    | Finish
+)
 ProgressOf = Callable[[TrialState], Progress]
 
 

@@ -302,11 +302,11 @@ class Errands:
         """Propose without the planner, and say why."""
         if asked.batch is not None:
             none = Proposal(x=np.full(asked.known.d, 0.5), memo=asked.known.memo)
-            why = {"fallback": reason[:500]}
-            self._book.record(self._batch_event(asked, replace(none, why=why), place, cpu_s))
+            none = replace(none, why={"fallback": reason[:500]})
+            self._book.record(self._batch_event(asked, none, place, cpu_s))
             return
         proposal = self._brief.fallback(asked.known)
-        why = {**proposal.why, "fallback": reason[:500]}
+        why: dict[str, float | str] = {**proposal.why, "fallback": reason[:500]}
         proposal = Proposal(x=proposal.x, why=why, memo=proposal.memo)
         self._book.record(self._event(asked, proposal, place, cpu_s))
 

@@ -417,6 +417,7 @@ Event = Annotated[
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
+
 def _without_source(body: dict[str, Any]) -> dict[str, Any]:
     """A proposal of version 1 named its source; since then simulations have an event of their own."""
     return {k: v for k, v in body.items() if k not in {"source", "theta"}}

@@ -34,11 +34,9 @@ def status_lines(status: Mapping[str, Any], folder: str) -> list[str]:
 def explanation_lines(explanation: Explanation) -> list[str]:
     """Return why a trial was made, and what came of it."""
     proposed, ended = explanation.proposed, explanation.ended
-    source = proposed.source if proposed.theta is None else f"{proposed.source}, {proposed.theta}"
     lines = [
         f"trial         t{proposed.number:04d}",
         "point         " + ", ".join(f"{k} {v:.6g}" for k, v in proposed.point.items()),
-        f"source        {source}",
         f"basis         the journal up to event {proposed.basis}",
         "pending       " + (", ".join(f"t{n:04d}" for n in proposed.pending) or "nothing"),
         f"seed          {proposed.seed}",

@@ -43,6 +43,14 @@ LabReference = Annotated[str | dict[str, Any], BeforeValidator(_text_or_mapping)
 Reference = Annotated[str, Field(pattern=f"^{_REFERENCE}$")]
 
 
+def _frozen(value: object) -> object:
+    """Let a YAML list stand for a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_frozen)]
+
+
 class Range(Section):
     """Bounds of one knob."""
 
@@ -176,7 +184,7 @@ class TheorySection(Section):
     theta: dict[str, PriorSection] = Field(
         min_length=1, description="what the machine is believed to be, by parameter"
     )
-    observables: tuple[str, ...] = Field(
+    observables: Names = Field(
         default=(),
         description="numbers of the Outcome that theory predicts under the same name, beside the "
         "objective; left out: all of them",

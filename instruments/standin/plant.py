@@ -97,7 +97,11 @@ class Plant:
     @property
     def surface_K(self) -> float:
         """True temperature of the surface [K]."""
-        return self.thermocouple_K + self.truth.thermocouple_offset_K + self._jump_K
+        reading_K = self.thermocouple_K
+        about_K = self.truth.thermocouple_reversed_about_K
+        if about_K is not None:
+            reading_K = 2.0 * about_K - reading_K
+        return reading_K + self.truth.thermocouple_offset_K + self._jump_K
 
     def move_heater(self, duration_s: float) -> None:
         """Let the temperature approach what was asked, with lag and the fastest change."""

@@ -69,6 +69,7 @@ class Sample:
             surface_barrier_eV=truth.surface_barrier_eV,
             bond_energy_eV=truth.bond_energy_eV,
             step_barrier_eV=truth.step_barrier_eV,
+            desorption_energy_eV=truth.desorption_energy_eV,
             attempt_frequency_per_s=truth.attempt_frequency_per_s,
             multi_hop=settings.multi_hop,
         )

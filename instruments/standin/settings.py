@@ -73,6 +73,10 @@ class Truth(_Settings):
         flux_drift_per_growth: change of ln flux with each growth, a crucible that empties [1];
             the gauge sees it.
         log_interdiffusion_rate: ln nu_i of `simulators.film_quality` [ln 1/s].
+        desorption_energy_eV: see `GrowthParameters`; a mechanism that the shipped theory does not
+            have [eV]; None: nothing leaves the surface.
+        thermocouple_reversed_about_K: the thermocouple's leads are exchanged at a reference of this
+            temperature: true is 2 * about - reading + offset [K]; None: they are not.
     """
 
     surface_barrier_eV: ElectronVolts = Field(default=1.30, gt=0)
@@ -83,6 +87,8 @@ class Truth(_Settings):
     log_flux_factor: Dimensionless = Field(default=0.0, ge=-1, le=1)
     flux_drift_per_growth: Dimensionless = Field(default=0.0, ge=-0.1, le=0.1)
     log_interdiffusion_rate: Dimensionless = LOG_INTERDIFFUSION_RATE
+    desorption_energy_eV: ElectronVolts | None = Field(default=None, gt=0)
+    thermocouple_reversed_about_K: Kelvin | None = Field(default=None, gt=0)
 
     @classmethod
     def drawn(cls, seed: int) -> Self:

@@ -1,6 +1,7 @@
 """What to do next, for its cost: the best experiment, and the simulations that could change it.
 
-The gain of an experiment is its expected improvement, averaged over the samples of the belief. The
+The gain of an experiment is its expected improvement, averaged over the samples of the belief, with
+the discrepancy's uncertainty and without the emulator's error, which no experiment is needed for. The
 gain of a simulation is what its knowledge can change: with the emulator's error s at (x, theta) and
 the gap u = (f(x, theta) - best) / s, s (phi(u) + u Phi(u)) is what one would gain by choosing x if
 theory turned out better there. Each is divided by its present cost.

@@ -52,17 +52,20 @@ class TheoryBelief:
         return self.emulator.sd(self.emulator.coordinates.of(x, middle), 0)
 
     def samples(self, x: Floats) -> tuple["Tensor", "Tensor"]:
-        """Return the objective of every sample (s, c), and what is uncertain within one (c,)."""
+        """Return the objective of every sample (s, c), and the discrepancy left within one (c,).
+
+        The emulator's error is not in it: it is not the machine's to answer.
+        """
         import torch
 
         f = self.theory(x)
         shift, variance = self.discrepancy.at(torch.as_tensor(x), f.mean(0))
-        return f + shift, (variance + self.emulator_sd(x) ** 2).sqrt()
+        return f + shift, variance.sqrt()
 
     def moments(self, x: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the objective, without noise, shape (c,) each."""
         means, within = self.samples(x)
-        spread = means.var(0, unbiased=False) + within**2
+        spread = means.var(0, unbiased=False) + within**2 + self.emulator_sd(x) ** 2
         return means.mean(0).numpy(), spread.sqrt().numpy()
 
     @cached_property
@@ -94,7 +97,9 @@ def believe(
     own = measured(known, theory, emulator.scatter.numpy())
     f = _theory(emulator, known.x, z, sign).numpy()
     middle = np.tile(z.mean(axis=0), (known.n, 1))
-    error = emulator.sd(emulator.coordinates.of(known.x, middle), 0).numpy() if known.n else np.zeros(0)
+    error = (
+        emulator.sd(emulator.coordinates.of(known.x, middle), 0).numpy() if known.n else np.zeros(0)
+    )
     discrepancy = learn(
         known.x, known.y[:, 0], own.sd[:, 0] ** 2 + error**2, f, float(emulator.spread[0])
     )

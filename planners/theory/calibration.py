@@ -148,9 +148,7 @@ def calibrate(
         scale = np.sqrt(_PROPOSAL_FREEDOM / rng.chisquare(_PROPOSAL_FREEDOM, (_DRAWS, 1)))
         draws = center + scale * normal @ root.T
         standard = ((scale * normal) ** 2).sum(axis=1)
-        proposal = (
-            -0.5 * (_PROPOSAL_FREEDOM + len(mode)) * np.log1p(standard / _PROPOSAL_FREEDOM)
-        )
+        proposal = -0.5 * (_PROPOSAL_FREEDOM + len(mode)) * np.log1p(standard / _PROPOSAL_FREEDOM)
         logs = posterior.log_density(draws) - proposal
         weights = np.exp(logs - logs.max())
         weights /= weights.sum()
@@ -193,7 +191,9 @@ def _inside(z: Floats, theory: Theory) -> Floats:
 def _log_tau(emulator: Emulator) -> Floats:
     """Return the prior mean of ln tau, shape (2,)."""
     spread = emulator.spread
-    return np.log(_TAU * np.array([spread[0], float(np.mean(spread[1:] if len(spread) > 1 else spread))]))
+    return np.log(
+        _TAU * np.array([spread[0], float(np.mean(spread[1:] if len(spread) > 1 else spread))])
+    )
 
 
 class _Posterior:

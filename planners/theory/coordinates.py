@@ -57,9 +57,7 @@ class Coordinates:
     def __init__(self, theory: Theory, space: Space) -> None:
         self._theory, self._space = theory, space
         names = {*space.names, *theory.priors, *theory.constants}
-        self._parts = [
-            _parse(name, text, names) for name, text in theory.coordinates.items()
-        ]
+        self._parts = [_parse(name, text, names) for name, text in theory.coordinates.items()]
 
     @property
     def n(self) -> int:
@@ -109,7 +107,7 @@ def _parse(name: str, text: str, names: set[str]) -> ast.AST:
             case ast.BinOp() | ast.UnaryOp() | ast.Load() | ast.operator() | ast.unaryop():
                 if isinstance(node, ast.operator | ast.unaryop) and type(node) not in _OPERATORS:
                     raise ArgumentError(f"coordinate {name}", text, "+ - * / **")
-            case ast.Constant(value=int() | float()):
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 pass
             case ast.Call(func=ast.Name(id=called), args=[_], keywords=[]) if called in _FUNCTIONS:
                 pass

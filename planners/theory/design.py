@@ -55,7 +55,5 @@ def prior_design(known: Known, rows: Sequence[int]) -> tuple[SimulationRequest, 
         point = sobol_point(known.d + len(theory.names), row, seed=seed)
         share = np.clip(point[known.d :], _INSIDE, 1.0 - _INSIDE)
         z = np.array([_WIDER * normal.inv_cdf(float(s)) for s in share])
-        found.append(
-            SimulationRequest(x=point[: known.d], theta=to_theta(z, theory), why="design")
-        )
+        found.append(SimulationRequest(x=point[: known.d], theta=to_theta(z, theory), why="design"))
     return tuple(found)

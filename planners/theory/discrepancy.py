@@ -72,9 +72,7 @@ class Discrepancy:
         return mean, (prior - (solved**2).sum(0)).clamp_min(1e-12)
 
 
-def learn(
-    x: Floats, y: Floats, variance: Floats, f: Floats, scale: float
-) -> Discrepancy:
+def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Discrepancy:
     """Return the discrepancy that the observations want.
 
     Args:
@@ -96,9 +94,7 @@ def learn(
     noise = torch.diag(torch.as_tensor(variance))
     best: Discrepancy | None = None
     evidence = []
-    for (i, a), (j, b), length in product(
-        enumerate(_RELATIVE), enumerate(_ABSOLUTE), _LENGTHS
-    ):
+    for (i, a), (j, b), length in product(enumerate(_RELATIVE), enumerate(_ABSOLUTE), _LENGTHS):
         covariance = _kernel(places, own, places, own, a, b * scale, length) + noise
         root = torch.linalg.cholesky(covariance)
         alpha = torch.cholesky_solve(residual, root)

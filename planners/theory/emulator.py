@@ -118,9 +118,11 @@ class Emulator:
         inputs = (inputs - self._low) / self._span
         if q is None:
             kernel = self._kernel(inputs, self._inputs)
-            return ((kernel @ self._alpha[:, :, None])[:, :, 0].T) * self._sd + self._mean
+            standard: Tensor = (kernel @ self._alpha[:, :, None])[:, :, 0].T
+            return standard * self._sd + self._mean
         kernel = self._one_kernel(inputs, self._inputs, q)
-        return (kernel @ self._alpha[q]) * self._sd[q] + self._mean[q]
+        one: Tensor = kernel @ self._alpha[q]
+        return one * self._sd[q] + self._mean[q]
 
     def sd(self, inputs: "Tensor", q: int) -> "Tensor":
         """Return the emulator's error of one observable, without the simulator's scatter, (n,)."""
@@ -128,7 +130,7 @@ class Emulator:
 
         kernel = self._one_kernel((inputs - self._low) / self._span, self._inputs, q)
         solved = torch.linalg.solve_triangular(self._root[q], kernel.T, upper=False)
-        left = (1.0 - (solved**2).sum(0)).clamp_min(1e-8) * self._variance[q]
+        left: Tensor = (1.0 - (solved**2).sum(0)).clamp_min(1e-8) * self._variance[q]
         return left.sqrt() * self._sd[q] * self.widening[q]
 
     def correlation(self, one: "Tensor", others: "Tensor", q: int) -> "Tensor":
@@ -145,7 +147,8 @@ class Emulator:
     def _one_kernel(self, a: "Tensor", b: "Tensor", q: int) -> "Tensor":
         one, other = a / self._scales[q], b / self._scales[q]
         squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2.0 * one @ other.T
-        return (-0.5 * squares.clamp_min(0.0)).exp()
+        near: Tensor = (-0.5 * squares.clamp_min(0.0)).exp()
+        return near
 
 
 def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) -> Emulator:

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinloop.planners.space import Floats
 
+Flags = NDArray[np.bool_]
 __all__ = ["Foresight", "Guard", "foresee_without_theory"]
 
 _START = 1.4
@@ -85,7 +87,7 @@ class Guard:
         """Weight of theory, 0 to 1; 0 once it is off."""
         return 0.0 if self.is_off else 1.0 / (1.0 + math.exp(-self.log_odds))
 
-    def judge(self, x: Floats, values: Floats, is_there: Floats) -> "Guard":
+    def judge(self, x: Floats, values: Floats, is_there: Flags) -> "Guard":
         """Return the guard after the observations that are new to it.
 
         Args:
@@ -98,7 +100,7 @@ class Guard:
             guard = guard._judge_one(x[row], values[row], is_there[row])
         return guard
 
-    def _judge_one(self, x: Floats, values: Floats, is_there: Floats) -> "Guard":
+    def _judge_one(self, x: Floats, values: Floats, is_there: Flags) -> "Guard":
         key = tuple(float(v) for v in x)
         said = next((f for f in self.waiting if f.x == key), None)
         if said is None:
@@ -153,7 +155,7 @@ class Guard:
 
 
 def foresee_without_theory(
-    x: Floats, values: Floats, is_there: Floats, noise: Floats, broad: Floats, at: Floats
+    x: Floats, values: Floats, is_there: Flags, noise: Floats, broad: Floats, at: Floats
 ) -> tuple[tuple[float, float], ...]:
     """Return mean and standard deviation that the experiments alone let one expect at a point.
 

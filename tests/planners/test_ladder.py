@@ -7,7 +7,7 @@ import pytest
 
 from twinloop.errors import BadProposal, PlanningFailed
 from twinloop.planners.digital_net import sobol
-from twinloop.planners.interface import Known, Planner, Proposal
+from twinloop.planners.interface import Known, Planner, Proposal, SimulationRequest
 from twinloop.planners.testing import example_known
 
 KNOWN = example_known(5)
@@ -83,10 +83,11 @@ def test_failures_of_libraries_count_once_these_are_loaded(monkeypatch):
 class Fixed(Planner, name="fixed"):
     place: tuple[float, ...] = (0.5, 0.5)
     source: str = "experiment"
-    theta: dict[str, float] | None = None
+    simulated: tuple[tuple[float, ...], ...] = ()
 
     def propose(self, _known):
-        return Proposal(x=np.array(self.place), source=self.source, theta=self.theta)
+        wanted = tuple(SimulationRequest(np.array(x), {"barrier_eV": 1.3}) for x in self.simulated)
+        return Proposal(x=np.array(self.place), source=self.source, simulations=wanted)
 
 
 def test_a_pending_point_is_not_proposed_again():
@@ -110,9 +111,9 @@ def test_when_its_sobol_point_is_pending_too_another_free_one_is_found():
 
 def test_a_simulation_may_be_asked_for_where_an_experiment_is_pending():
     known = replace(KNOWN, pending=np.array([[0.5, 0.5]]))
-    answer = Fixed(source="kmc_growth", theta={"barrier_eV": 1.3}).ask(known)
+    answer = Fixed(source="kmc_growth", simulated=((0.5, 0.5),)).ask(known)
     assert (answer.why["rung"], answer.source) == ("planner", "kmc_growth")
-    assert answer.theta == {"barrier_eV": 1.3}
+    assert answer.simulations[0].theta == {"barrier_eV": 1.3}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,9 @@ def test_a_simulation_may_be_asked_for_where_an_experiment_is_pending():
         {"place": (0.5, 1.001)},
         {"place": (-0.001, 0.5)},
         {"source": ""},
-        {"theta": {"barrier_eV": 1.3}},
+        {"source": "kmc_growth"},
+        {"simulated": ((0.5,),)},
+        {"simulated": ((0.5, 1.5),)},
     ],
 )
 def test_a_broken_contract_is_an_error_that_names_the_planner(broken):

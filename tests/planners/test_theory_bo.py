@@ -54,9 +54,7 @@ def test_good_theory_finds_the_best_place_at_once():
 def test_a_missing_loss_is_learned_as_a_discrepancy():
     """The best place of exp(-8 |x - c|^2 - 3 x_2) lies 3 / 16 below c in the second knob."""
     truth = {"place_1": 0.5, "place_2": 0.6}
-    x, asked = lead(
-        lambda x: example_theory(len(x), m=96, x=x, truth=truth, missing_loss=3.0), 7
-    )
+    x, asked = lead(lambda x: example_theory(len(x), m=96, x=x, truth=truth, missing_loss=3.0), 7)
     best = np.array([0.5, 0.6 - 3 / 16])
     assert min(np.linalg.norm(row - best) for row in x) < 0.1
     assert asked[-1].why["discrepancy_relative"] >= 0.12
@@ -64,9 +62,7 @@ def test_a_missing_loss_is_learned_as_a_discrepancy():
 
 def test_a_theory_that_misleads_is_switched_off_and_the_plain_planner_goes_on():
     truth = {"place_1": 0.75, "place_2": 0.75}
-    x, asked = lead(
-        lambda x: example_theory(len(x), m=96, x=x, truth=truth, is_mirrored=True), 8
-    )
+    x, asked = lead(lambda x: example_theory(len(x), m=96, x=x, truth=truth, is_mirrored=True), 8)
     assert asked[-1].why["theory_weight"] < 0.5
     assert asked[-1].why["expert"] == "plain"
     # with all the same experiments

@@ -13,9 +13,7 @@ Z = np.array([[0.0], [-10.0]])
 
 def theory(**coordinates):
     priors = {"barrier_eV": Prior(1.3, 0.1, at_least=0.5)}
-    return Theory(
-        "s", "", priors, ("y",), coordinates=coordinates, constants={"left_out_eV": 0.25}
-    )
+    return Theory("s", "", priors, ("y",), coordinates=coordinates, constants={"left_out_eV": 0.25})
 
 
 def test_coordinates_are_the_arithmetic_they_say():

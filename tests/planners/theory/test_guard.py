@@ -24,8 +24,10 @@ def test_one_observation_moves_the_odds_by_the_difference_of_the_log_scores():
 
 def test_other_observables_count_as_one_number_together():
     said = foresight(0.5, [(0.0, 1.0)] + [(0.0, 1.0)] * 6, [(0.0, 1.0)] + [(1.0, 1.0)] * 6)
-    after = Guard(log_odds=0.0).expecting(said).judge(
-        np.array([[0.5]]), np.zeros((1, 7)), np.ones((1, 7), dtype=bool)
+    after = (
+        Guard(log_odds=0.0)
+        .expecting(said)
+        .judge(np.array([[0.5]]), np.zeros((1, 7)), np.ones((1, 7), dtype=bool))
     )
     assert after.log_odds == pytest.approx(0.5)
 
