@@ -340,7 +340,8 @@ class _Trace:
         doses = self.time_s * rate_ML_per_s
         if doses.size == 0 or doses[-1] < dose_ML:
             return 0.0, 1.0
-        near = np.abs(doses - dose_ML) <= 0.1
+        # the margin keeps samples at the edge in, as in `simulators.kmc_growth.intensity_at`
+        near = np.abs(doses - dose_ML) <= 0.1 + 1e-9
         if not near.any():
             near[np.argmin(np.abs(doses - dose_ML))] = True
         value = float(self.relative[near].mean())

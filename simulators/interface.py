@@ -191,10 +191,6 @@ def code_of(simulator: type[Simulator]) -> str:
 
     The digest (16 hexadecimal figures) is of the source text of the class's module; what that
     module imports is not in it, so raise `version` when a change there changes the answers.
-
-    Example:
-        >>> code_of(find_simulator("kmc_growth")).rpartition(" ")[0]
-        'kmc_growth v2'
     """
     try:
         source = inspect.getsource(sys.modules[simulator.__module__])

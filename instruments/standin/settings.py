@@ -8,11 +8,12 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from twinloop.errors import ConfigError, ConfigProblem, LabError
 from twinloop.ids import seed_of
@@ -52,7 +53,7 @@ class _Settings(BaseModel):
             return data
         converted = dict(data)
         for name, info in cls.model_fields.items():
-            unit = next((m for m in info.metadata if isinstance(m, Unit)), None)
+            unit = _unit_of(info)
             if unit is not None and isinstance(converted.get(name), str):
                 try:
                     converted[name] = parse_quantity(converted[name], unit, name)
@@ -60,6 +61,12 @@ class _Settings(BaseModel):
                     # pydantic turns only a ValueError into its own located error
                     raise ValueError(str(err)) from err
         return converted
+
+
+def _unit_of(info: FieldInfo) -> Unit | None:
+    """Return the unit of a field; that of `Kelvin | None` stands in the first part of the union."""
+    parts = [m for part in get_args(info.annotation) for m in getattr(part, "__metadata__", ())]
+    return next((m for m in (*info.metadata, *parts) if isinstance(m, Unit)), None)
 
 
 class Truth(_Settings):

@@ -129,8 +129,10 @@ def wanted_simulations(
     shift = belief.discrepancy.at(torch.as_tensor(places), f)[0].mean(0)
     best = belief.best_measured.mean()
     chosen: list[SimulationRequest] = []
+    is_free = torch.ones(len(places), dtype=torch.bool)
     for _ in range(n):
         gain = _improvement(mean + shift, best, sd.clamp_min(_LEAST_SD))
+        gain = torch.where(is_free, gain, torch.full_like(gain, -1.0))
         row = int(gain.argmax())
         chosen.append(
             SimulationRequest(
@@ -140,6 +142,7 @@ def wanted_simulations(
                 why="refine",
             )
         )
+        is_free &= (inputs != inputs[row]).any(dim=1)
         sd = sd * _left(emulator.correlation(inputs, inputs[row : row + 1], 0))[:, 0]
     return tuple(chosen)
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from twinloop.analysts.interface import find_analyst
-from twinloop.analysts.rheed import RHEEDAnalyst, quality_of
+from twinloop.analysts.rheed import TRACE_DOSES_ML, RHEEDAnalyst, quality_of
 from twinloop.errors import ArgumentError
 from twinloop.instruments.standin.settings import ChamberSettings, DetectorSettings, Truth
 from twinloop.instruments.standin.testing import Bench
 from twinloop.simulators import film_quality as theory
+from twinloop.simulators.kmc_growth import INTENSITY_DOSES_ML, KMCGrowth
 
 ANALYST = RHEEDAnalyst()
 LEVEL = 17_000.0
@@ -61,6 +62,43 @@ def test_the_amplitude_at_two_layers_is_the_root_of_the_intensity():
     expected = math.sqrt(0.6 + 0.4 * math.exp(-0.5))
     assert found.value == pytest.approx(expected, abs=3 * found.value_sd + 0.01)
     assert 0 < found.value_sd < 0.02
+
+
+def test_analyst_and_simulator_agree_on_a_noiseless_trace():
+    assert TRACE_DOSES_ML == INTENSITY_DOSES_ML
+    theta = {
+        "surface_barrier_eV": 1.3,
+        "bond_energy_eV": 0.25,
+        "thermocouple_offset_K": 0.0,
+        "log_flux_factor": 0.0,
+    }
+    x = {"substrate_K": 700.0, "flux_ML_per_s": 0.5, "dose_ML": 4.0, "anneal_s": 0.0}
+    predicted = KMCGrowth(size=32).simulate(x, theta, seed=1)
+    dose_ML, relative = predicted.arrays["trace"].T
+    found = ANALYST.compute(
+        "trace_intensities",
+        time_s=np.concatenate([np.linspace(-2.0, -0.1, 20), dose_ML / 0.5]),
+        intensity=LEVEL * np.concatenate([np.ones(20), relative]),
+        rate_ML_per_s=0.5,
+    ).model_dump()
+    for name in INTENSITY_DOSES_ML:
+        assert found[name] == pytest.approx(predicted.scalars[name], abs=1e-9)
+        assert found[f"{name}_sd"] == 0.0
+
+
+def test_the_stated_deviation_of_a_trace_intensity_is_its_scatter():
+    draws = [
+        ANALYST.compute("trace_intensities", **trace(5.0, seed=seed), rate_ML_per_s=0.2)
+        for seed in range(60)
+    ]
+    scatter = np.std([found.intensity_1p5ML for found in draws])
+    assert np.mean([found.intensity_1p5ML_sd for found in draws]) == pytest.approx(scatter, rel=0.3)
+
+
+def test_a_dose_that_was_not_reached_has_no_intensity():
+    found = ANALYST.compute("trace_intensities", **trace(5.0, end_s=6.0), rate_ML_per_s=0.2)
+    assert (found.intensity_1p5ML, found.intensity_1p5ML_sd) == (0.0, 1.0)
+    assert found.intensity_1ML_sd < 0.1
 
 
 def test_a_later_reading_is_taken_relative_to_the_substrate():

@@ -123,16 +123,46 @@ def test_what_should_be_known_before_running_is_noted(bench: Path) -> None:
     path = bench / "campaign.yaml"
     change(path, "high: 800", "high: 1500")
     change(path, "name: sobol", "name: sobol, n_initial: 12")
-    theory = "theory: {simulator: {name: kmc_growth}, theta: {barrier_eV: {mean: 1.3, sd: 1}}}"
-    change(path, "seed: 7", theory)
     change(bench / "lab.yaml", ', stop_endpoint: "tcp://127.0.0.1:5701"', "")
     checked = check(path)
     assert checked.campaign is not None
     notes = {note.key: note.text for note in checked.notes}
-    assert set(notes) == {"theory", "planner.n_initial", "search.hold_K", "adapters.oven"}
+    assert set(notes) == {"planner.n_initial", "search.hold_K", "adapters.oven"}
     assert "furnace.anneal allows, 293 to 1423 K" in notes["search.hold_K"]
-    assert "not used" in notes["theory"]
     assert "stop_endpoint" in notes["adapters.oven"]
+
+
+def headline(tmp_path: Path, old: str, new: str) -> Path:
+    """Return the headline campaign with a change."""
+    path = tmp_path / "mbe_growth.yaml"
+    path.write_text(load_campaign("mbe_growth").path.read_text("utf-8"), "utf-8")
+    change(path, old, new)
+    return path
+
+
+def test_plain_bo_is_one_line_away_and_theory_is_then_said_not_to_be_used(tmp_path: Path) -> None:
+    checked = check(headline(tmp_path, "planner: theory_bo", "planner: plain_bo"))
+    assert not checked.problems
+    assert "not used: plain_bo" in {note.key: note.text for note in checked.notes}["theory"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ("bond_energy_eV: ", "bond_energy_meV: ", "theory.theta.bond_energy_meV", "bond_energy_eV"),
+        ("thermocouple_offset_K: ", "# ", "theory.theta.thermocouple_offset_K", "needs it"),
+        ("[intensity_0p75ML", "[thickness_ML", "theory.observables", "a number that both tell"),
+        ("name: kmc_growth", "name: kmc_growt", "theory.simulator.name", "kmc_growth"),
+        ("size: 64", "edge: 64", "theory.simulator.settings.edge", "size"),
+        ("sd: 12.0", "sd: 0.0", "theory.theta.thermocouple_offset_K.sd", "greater than 0"),
+    ],
+)
+def test_a_theory_that_does_not_fit_is_refused(
+    tmp_path: Path, old: str, new: str, key: str, words: str
+) -> None:
+    problems = {p.key: str(p) for p in check(headline(tmp_path, old, new)).problems}
+    assert key in problems
+    assert words in problems[key]
 
 
 @pytest.mark.parametrize("name", shipped("campaigns"))
@@ -155,7 +185,9 @@ def test_the_headline_campaign_searches_the_published_space() -> None:
         "dose_ML": (3.4, 4.6, "linear"),
         "anneal_s": (0, 30, "linear"),
     }
-    assert campaign.planner["name"] == "plain_bo"
+    assert campaign.planner["name"] == "theory_bo"
+    assert campaign.theory is not None
+    assert campaign.theory.observables[0] == "quality"
     assert campaign.budget.experiments == 24
 
 
@@ -188,13 +220,21 @@ def test_the_reference_page_is_that_of_the_models(request: pytest.FixtureRequest
     assert path.read_text(encoding="utf-8") == reference_page()
 
 
-def test_loading_a_campaign_imports_neither_torch_nor_ray() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("name", "heavy"),
+    [
+        ("quick", {"torch", "ray", "botorch", "gpytorch", "numba", "scipy"}),
+        # its simulator is looked at, to compare it with the protocol; that needs numba
+        ("mbe_growth", {"torch", "ray", "botorch", "gpytorch"}),
+    ],
+)
+def test_loading_a_campaign_imports_neither_torch_nor_ray(name: str, heavy: set[str]) -> None:
+    code = f"""
 import sys
 from twinloop.agents.config.interface import load_campaign
-load_campaign("mbe_growth")
-heavy = {"torch", "ray", "botorch", "gpytorch", "numba", "scipy"} & set(sys.modules)
-sys.exit(f"imported {sorted(heavy)}" if heavy else 0)
+load_campaign({name!r})
+heavy = {heavy!r} & set(sys.modules)
+sys.exit(f"imported {{sorted(heavy)}}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from twinloop.errors import ArgumentError
-from twinloop.simulators.film_quality import film_quality
+from twinloop.simulators.film_quality import film_quality, interdiffusion_part
 from twinloop.simulators.interface import Cancelled, find_simulator
-from twinloop.simulators.kmc_growth import KMCGrowth, intensity_at
+from twinloop.simulators.kmc_growth import INTENSITY_DOSES_ML, KMCGrowth, intensity_at
 
 X = {"substrate_K": 720.0, "flux_ML_per_s": 0.5, "dose_ML": 4.0, "anneal_s": 2.0}
 THETA = {
@@ -64,17 +64,43 @@ def test_a_flux_error_changes_the_coverage_not_the_time():
     assert prediction.scalars["growth_s"] == 8.0
 
 
-def test_the_quality_is_that_of_the_scalars():
+def test_the_quality_is_that_of_the_scalars_and_carries_interdiffusion_once():
     theta = {**THETA, "log_interdiffusion_rate": 41.2}
     scalars = SMALL.simulate(X, theta, 3).scalars
+    flat = SMALL.simulate(X, THETA, 3).scalars
+    left = interdiffusion_part(temperature_K=720.0, time_s=10.0, log_interdiffusion_rate=41.2)
+    assert scalars["final_intensity"] == pytest.approx(flat["final_intensity"] * left**2)
+    assert scalars["quality"] == pytest.approx(flat["quality"] * left)
     expected = film_quality(
-        final_intensity=scalars["final_intensity"],
+        final_intensity=flat["final_intensity"],
         intensity_2ML=scalars["amplitude_2ML"] ** 2,
         growth_s=8.0, anneal_s=2.0, temperature_K=720.0, coverage_ML=scalars["coverage_ML"],
         log_interdiffusion_rate=41.2,
     )  # fmt: skip
-    assert scalars["film_quality"] == pytest.approx(expected, rel=1e-12)
-    assert scalars["film_quality"] < SMALL.simulate(X, THETA, 3).scalars["film_quality"]
+    assert scalars["quality"] == pytest.approx(expected, rel=1e-12)
+    assert left < 0.995
+
+
+def test_all_that_may_be_compared_is_predicted():
+    prediction = SMALL.simulate(X, THETA, 3)
+    assert set(KMCGrowth.predicts) <= set(prediction.scalars)
+    for name, dose_ML in INTENSITY_DOSES_ML.items():
+        assert prediction.scalars[name] == intensity_at(prediction.arrays["trace"], dose_ML)
+
+
+def test_a_theory_without_a_step_barrier_is_one_of_0_eV():
+    left_out = {k: v for k, v in THETA.items() if k != "step_barrier_eV"}
+    without = SMALL.simulate(X, left_out, 3).scalars
+    assert without == SMALL.simulate(X, {**THETA, "step_barrier_eV": 0.0}, 3).scalars
+    assert without != SMALL.simulate(X, THETA, 3).scalars
+
+
+def test_a_listener_hears_of_each_layer_and_each_quarter_of_the_anneal():
+    told = []
+    prediction = SMALL.simulate(X, THETA, 3, partial=told.append)
+    assert [t["done"] for t in told] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.85, 0.9, 0.95, 1.0])
+    assert [t["intensity"] for t in told[:4]] == prediction.arrays["trace"][20::20, 1].tolist()
+    assert prediction.scalars == SMALL.simulate(X, THETA, 3).scalars
 
 
 def test_a_growth_beyond_its_budget_says_so():

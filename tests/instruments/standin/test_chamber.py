@@ -228,6 +228,25 @@ def test_a_hung_shutter_grows_more_than_was_asked():
     assert chamber.truth()["coverage_ML"] == pytest.approx(3.0, abs=0.5)
 
 
+def test_a_reversed_thermocouple_falls_while_the_surface_gets_hotter():
+    truth = Truth(thermocouple_offset_K=9.0, thermocouple_reversed_about_K=710.0)
+    chamber = ready(ChamberSettings(size=16, truth=truth))
+    found_K = []
+    for asked_K in (680.0, 710.0, 740.0):
+        run(chamber, operation(f"heat {asked_K}", "heat", substrate_K=asked_K))
+        assert chamber.readings().thermocouple_K == pytest.approx(asked_K, abs=0.3)
+        found_K.append(chamber.truth()["surface_K"])
+    assert found_K == pytest.approx([749.0, 719.0, 689.0], abs=0.3)
+
+
+def test_what_desorbs_is_not_part_of_the_coverage():
+    truth = Truth(desorption_energy_eV=1.3)  # at 650 K a third of what arrives is lost
+    chamber = ready(ChamberSettings(size=48, seed=2, truth=truth, gauge_noise=0.0))
+    numbers = run(chamber, growth(dose=2.0)).numbers
+    assert numbers["dose_ML"] == pytest.approx(2.0)
+    assert 0.0 < chamber.truth()["coverage_ML"] < 1.9
+
+
 def test_a_thermocouple_that_jumps_is_hotter_than_it_says():
     chamber = ready()
     before_K = chamber.truth()["surface_K"]

@@ -13,6 +13,22 @@ def test_the_shipped_chamber_is_readable_and_hides_something():
     assert settings.load_s == 6.0
 
 
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [
+        ("growth_chamber_biased.yaml", "desorption_energy_eV"),
+        ("growth_chamber_misleading.yaml", "thermocouple_reversed_about_K"),
+    ],
+)
+def test_a_wrong_chamber_is_the_shipped_one_with_a_mechanism_more(name, mechanism):
+    plain = read_settings("growth_chamber.yaml")
+    settings = read_settings(name)
+    assert getattr(settings.truth_drawn(), mechanism) is not None
+    truth = settings.truth_drawn().model_copy(update={mechanism: None})
+    assert truth == plain.truth_drawn()
+    assert settings.model_copy(update={"truth": plain.truth, "seed": plain.seed}) == plain
+
+
 def test_a_quantity_may_carry_its_unit():
     settings = ChamberSettings.model_validate({"load_s": "0.5 min"})
     assert settings.load_s == pytest.approx(30.0)

@@ -30,7 +30,7 @@ def test_it_predicts_the_closed_form_better_the_more_it_has_seen():
         found = made.mean(made.coordinates.of_theta(x, theta), 0).numpy()
         errors.append(float(np.sqrt(np.mean((found - truth(x, theta)) ** 2))))
     assert errors[1] < 0.5 * errors[0]
-    assert errors[1] < 0.03
+    assert errors[1] < 0.06
 
 
 def test_its_own_error_covers_what_it_gets_wrong():
