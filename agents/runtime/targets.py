@@ -147,14 +147,12 @@ class PlannerTarget:
         """Propose."""
         from twinloop.planners.known import Known
 
+        if call.method not in {"ask", "simulate"}:
+            raise ArgumentError("method", call.method, "ask or simulate")
         known = Known.from_wire(call.arguments, call.arrays)
-        match call.method:
-            case "ask":
-                return self._planner.ask(known).to_wire()
-            case "simulate":
-                return self._planner.ask_simulations(known).to_wire()
-            case _:
-                raise ArgumentError("method", call.method, "ask or simulate")
+        if call.method == "simulate":
+            return self._planner.ask_simulations(known).to_wire()
+        return self._planner.ask(known).to_wire()
 
 
 class SimulatorTarget:

@@ -23,8 +23,11 @@ class Spring(Simulator, name="test_spring", knobs=("force_N",), beliefs=("stiffn
         theta: Mapping[str, float],
         seed: int,
         cancel: Callable[[], bool] | None = None,
+        partial: Callable[[Mapping[str, float]], None] | None = None,
     ) -> Prediction:
         """Stretch."""
+        if partial is not None:
+            partial({"done": 0.5})
         if cancel is not None and cancel():
             raise Cancelled("test_spring", 0.5)
         length_m = x["force_N"] / theta["stiffness_N_per_m"]
@@ -62,6 +65,7 @@ def test_a_simulator_gets_x_theta_and_the_seed_of_the_task() -> None:
     target = build_target({"kind": "simulator", "class": "test_spring"})
     arguments = {"x": {"force_N": 6.0}, "theta": {"stiffness_N_per_m": 2.0}}
     result, arrays = target.answer(Call("t", "simulate", arguments, seed=11))
+    assert result.pop("code").startswith("test_spring v1 ")
     assert result == {"scalars": {"length_m": 3.0}, "budget_exceeded": False}
     assert arrays["seeds"].tolist() == [11]
 
