@@ -170,8 +170,12 @@ def test_an_inert_substrate_keeps_its_atoms():
     for inert in (True, False):
         parameters = GrowthParameters(inert_substrate=inert)
         film = Film.flat(size=8, parameters=parameters, seed=1)
-        film.advance(temperature_K=1100.0, flux_ML_per_s=0.0, duration_s=1.0)
-        assert bool((film.heights == 0).all()) is inert
+        surfaces = []
+        # At 1100 K a surface that may move is flat again nine times of ten: look more than once.
+        for _ in range(100):
+            film.advance(temperature_K=1100.0, flux_ML_per_s=0.0, duration_s=0.01)
+            surfaces.append(film.heights)
+        assert bool((np.array(surfaces) == 0).all()) is inert
 
 
 def test_each_site_has_four_neighbours_who_agree():
