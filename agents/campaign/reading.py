@@ -147,7 +147,7 @@ def replay(folder: Path, numbers: Iterable[int] | None = None) -> list[Replay]:
     config = whole.started.config
     planner = resolve(dict(config["planner"]))
     theory = theory_of(config) if type(planner).uses_theory else None
-    space = Space.of({k: (v["low"], v["high"], v["scale"]) for k, v in config["search"].items()})
+    space = _space_of(whole)
     found = []
     for number in range(len(whole.proposed)) if numbers is None else numbers:
         proposed = whole.proposed[number]
@@ -157,3 +157,28 @@ def replay(folder: Path, numbers: Iterable[int] | None = None) -> list[Replay]:
         x = planner.ask(known).x
         found.append(Replay(number, float(np.max(np.abs(x - np.array(proposed.x))))))
     return found
+
+
+def _space_of(state: CampaignState) -> Space:
+    """Return the space in the order of its axes, which the sorted configuration does not keep.
+
+    An axis is the dimension whose values stand where the proposals lie on it.
+    """
+    search = state.started.config["search"] if state.started else {}
+    left = {k: Space.of({k: (v["low"], v["high"], v["scale"])}) for k, v in search.items()}
+    ordered: dict[str, tuple[float, float, str]] = {}
+    for axis in range(len(search)):
+        off = {
+            name: max(
+                (
+                    abs(float(one.to_cube({name: p.point[name]})[0]) - p.x[axis])
+                    for p in state.proposed
+                ),
+                default=0.0,
+            )
+            for name, one in left.items()
+        }
+        name = min(off, key=lambda n: off[n])
+        del left[name]
+        ordered[name] = (search[name]["low"], search[name]["high"], search[name]["scale"])
+    return Space.of(ordered)
