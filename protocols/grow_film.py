@@ -7,7 +7,7 @@ from twinloop.protocols.interface import Outcome, Point, Trial, protocol, togeth
 from twinloop.results import Array, Result
 from twinloop.units import Dimensionless, Kelvin, Monolayers, MonolayersPerSecond, Seconds
 
-__all__ = ["Film", "Growth", "grow_film"]
+__all__ = ["Film", "Growth", "Traced", "grow_film"]
 
 
 class Growth(Point):
@@ -19,26 +19,12 @@ class Growth(Point):
     anneal_s: Seconds
 
 
-class Film(Outcome):
-    """What RHEED says of the film.
+class Traced(Outcome):
+    """Intensities while a film grew, at doses that the gauge counted, substrate = 1, and deviations.
 
-    Args:
-        quality: the objective: flat at the end, flat while it grew, in little time, of 4 ML.
-        quality_sd: its standard deviation.
-        final_intensity: specular intensity after the anneal, substrate = 1.
-        intensity_0p75ML to intensity_3ML: the same while it grew, at doses that the gauge counted,
-            each with its standard deviation; what theory of the growth is held to.
-        coverage_ML: film thickness from the oscillations.
-        rate_ML_per_s: growth rate that the gauge read.
-        growth_s: how long the shutter was open.
-        anneal_s: how long the film was annealed.
-        substrate_K: mean thermocouple reading during the growth.
+    They are what theory of the growth is held to, beside the objective.
     """
 
-    quality: Dimensionless
-    quality_sd: Dimensionless
-    final_intensity: Dimensionless
-    final_intensity_sd: Dimensionless
     intensity_0p75ML: Dimensionless
     intensity_0p75ML_sd: Dimensionless
     intensity_1ML: Dimensionless
@@ -51,6 +37,26 @@ class Film(Outcome):
     intensity_2p5ML_sd: Dimensionless
     intensity_3ML: Dimensionless
     intensity_3ML_sd: Dimensionless
+
+
+class Film(Traced):
+    """What RHEED says of the film.
+
+    Args:
+        quality: the objective: flat at the end, flat while it grew, in little time, of 4 ML.
+        quality_sd: its standard deviation.
+        final_intensity: specular intensity after the anneal, substrate = 1.
+        coverage_ML: film thickness from the oscillations.
+        rate_ML_per_s: growth rate that the gauge read.
+        growth_s: how long the shutter was open.
+        anneal_s: how long the film was annealed.
+        substrate_K: mean thermocouple reading during the growth.
+    """
+
+    quality: Dimensionless
+    quality_sd: Dimensionless
+    final_intensity: Dimensionless
+    final_intensity_sd: Dimensionless
     coverage_ML: Monolayers
     rate_ML_per_s: MonolayersPerSecond
     growth_s: Seconds

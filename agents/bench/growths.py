@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from twinloop.agents.bench.task import INTENSITIES, OBJECTIVE
+from twinloop.agents.bench.task import OBJECTIVE
 from twinloop.ids import canonical_json, digest_of
 from twinloop.simulators.interface import Prediction
-from twinloop.simulators.kmc_growth import KMCGrowth, intensity_at
+from twinloop.simulators.kmc_growth import INTENSITY_DOSES_ML, KMCGrowth
 
 __all__ = ["Grown", "Growths", "code_of_growths", "observed"]
 
@@ -52,8 +52,7 @@ def observed(prediction: Prediction) -> dict[str, float]:
     """Return the observables of the benchmark from a prediction of `KMCGrowth`."""
     scalars = prediction.scalars
     found = {OBJECTIVE: scalars[OBJECTIVE]}
-    for name, dose_ML in INTENSITIES.items():
-        found[name] = intensity_at(prediction.arrays["trace"], dose_ML)
+    found |= {name: scalars[name] for name in INTENSITY_DOSES_ML}
     # beside what planners are told: the search for the best takes the quality apart, and knows of
     # interdiffusion itself, so it gets the last intensity without that
     recovery = prediction.arrays["recovery"]
@@ -104,9 +103,7 @@ class Growths:
         if row is not None:
             return Grown(**json.loads(row[0]))
         began_s = time.process_time()
-        # a theory without a step barrier is one where the barrier is nought
-        complete = {"step_barrier_eV": 0.0, **theta}
-        said = self._simulator.simulate(x, complete, seed)
+        said = self._simulator.simulate(x, theta, seed)
         grown = Grown(observed(said), said.budget_exceeded, time.process_time() - began_s)
         content = {
             "values": dict(grown.values), "is_exceeded": grown.is_exceeded, "cpu_s": grown.cpu_s

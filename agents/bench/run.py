@@ -22,11 +22,13 @@ from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted, TrialEnded
 from twinloop.agents.campaign.goal import Goal
 from twinloop.agents.campaign.state import CampaignState
+from twinloop.agents.campaign.theory import theory_with
 from twinloop.agents.runtime.targets import build_target
 from twinloop.ids import canonical_json, digest_of, seed_of
 from twinloop.planners.interface import Known, Proposal, sobol
 from twinloop.planners.registry import find_planner, resolve
 from twinloop.planners.simulations import Theory
+from twinloop.simulators.kmc_growth import KMCGrowth
 
 __all__ = ["Setting", "brief_of_run", "lead", "make_reference", "run_one"]
 
@@ -58,6 +60,20 @@ class Setting:
         return find_planner(self.planner["name"]).uses_theory
 
     @property
+    def theory(self) -> Theory | None:
+        """The theory of the scenario, as a campaign would have it; None for a planner without."""
+        if not self.uses_theory:
+            return None
+        lacks = self.file.scenarios[self.scenario].lacks
+        return theory_with(
+            KMCGrowth,
+            {name: p for name, p in self.file.prior.items() if name not in lacks},
+            OBSERVABLES,
+            simulation_h=self.file.costs.simulation_h,
+            experiment_h=self.file.costs.experiment_h,
+        )
+
+    @property
     def planner(self) -> dict[str, Any]:
         """The planner, as a campaign file names it."""
         return dict(self.file.arms[self.arm])
@@ -77,6 +93,7 @@ class Setting:
             **chosen,
             "mirror_K": scenario.mirror_K,
             "lacks": sorted(scenario.lacks) if self.uses_theory else [],
+            "coordinates": dict(KMCGrowth.coordinates) if self.uses_theory else {},
             "planner": {**self.planner, "name": f"{planner.__module__}:{planner.__name__}"},
             "planner_version": planner.version,
             "planner_source": source_digest(planner.__module__),
@@ -129,17 +146,7 @@ def brief_of_run(setting: Setting) -> Brief:
     """Return what the conductor leads: as for a real campaign, with the theory of the scenario."""
     file = setting.file
     planner = resolve(setting.planner)
-    theory = None
-    if setting.uses_theory:
-        lacks = file.scenarios[setting.scenario].lacks
-        theory = Theory(
-            simulator="kmc_growth",
-            code="",
-            priors={name: p for name, p in file.prior.items() if name not in lacks},
-            observables=OBSERVABLES,
-            simulation_h=file.costs.simulation_h,
-            experiment_h=file.costs.experiment_h,
-        )
+    theory = setting.theory
     campaign = f"bench.{setting.seed}"
     return Brief(
         plan=Plan(

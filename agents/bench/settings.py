@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 from twinloop.agents.bench.reference import Search
 from twinloop.agents.bench.task import Growth
 from twinloop.agents.bench.truth import Noise, Thermocouple
+from twinloop.agents.campaign.theory import prior_of
 from twinloop.agents.config.campaign_file import PriorSection
 from twinloop.agents.config.finding import find_file
 from twinloop.agents.config.problems import Findings, Words
 from twinloop.agents.config.section import Section, read_section, refused
 from twinloop.agents.config.yaml_text import read_yaml
-from twinloop.errors import ArgumentError
+from twinloop.errors import ArgumentError, ConfigError
 from twinloop.planners.registry import planner_problems
 from twinloop.planners.simulations import Prior
 from twinloop.planners.space import Space
@@ -135,16 +136,7 @@ class BenchFile(Section):
     @property
     def prior(self) -> dict[str, Prior]:
         """The prior of the truth, by parameter."""
-        inf = float("inf")
-        return {
-            name: Prior(
-                p.mean,
-                p.sd,
-                -inf if p.at_least is None else p.at_least,
-                inf if p.at_most is None else p.at_most,
-            )
-            for name, p in sorted(self.truth.items())
-        }
+        return {name: prior_of(p.model_dump()) for name, p in sorted(self.truth.items())}
 
     @property
     def measurement(self) -> Noise:
@@ -172,12 +164,12 @@ def load_bench(path: Path) -> BenchFile:
     except ArgumentError as err:
         raise ArgumentError("benchmark", str(path), err.allowed) from err
     document = read_yaml(path, findings)
-    findings.raise_if_any()
-    assert document is not None  # noqa: S101 (else there is a finding)
+    if document is None:
+        raise ConfigError(findings.problems)
     top = document.place
     file = read_section(BenchFile, document.value, top, findings)
-    findings.raise_if_any()
-    assert file is not None  # noqa: S101
+    if file is None:
+        raise ConfigError(findings.problems)
     for arm, planner in file.arms.items():
         findings.problems += planner_problems(planner, file=top.file, key=f"arms.{arm}")
     read_section(KMCGrowth, file.simulator, top.at("simulator"), findings)

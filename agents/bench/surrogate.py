@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.agents.bench.gaussian_process import GaussianProcess
-from twinloop.agents.bench.task import INTENSITIES, OBJECTIVE
+from twinloop.agents.bench.task import OBJECTIVE
 from twinloop.planners.space import Space
 from twinloop.simulators.film_quality import (
     BOLTZMANN_EV_PER_K,
@@ -22,13 +22,14 @@ from twinloop.simulators.film_quality import (
     interdiffusion_part,
     throughput_part,
 )
+from twinloop.simulators.kmc_growth import INTENSITY_DOSES_ML
 
 __all__ = ["LEARNED", "Surrogate", "coordinates", "known_part", "learned_values"]
 
 Floats = NDArray[np.float64]
 
 FILM = "film"
-LEARNED = (FILM, *INTENSITIES)
+LEARNED = (FILM, *INTENSITY_DOSES_ML)
 """What is learned from growths, in the order of the columns of a reference."""
 
 _HOP_EV, _SHORT_S = 1.3, 3.0
@@ -40,7 +41,7 @@ def learned_values(values: Mapping[str, float]) -> list[float]:
     film = film_part(
         final_intensity=values["final_intensity"], intensity_2ML=values["intensity_2ML"]
     )
-    return [film, *(values[name] for name in INTENSITIES)]
+    return [film, *(values[name] for name in INTENSITY_DOSES_ML)]
 
 
 def coordinates(space: Space, x: Floats) -> Floats:

@@ -1,19 +1,17 @@
 """From a run folder's configuration to what a conductor leads."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import Plan
 from twinloop.agents.campaign.events import CampaignStarted
+from twinloop.agents.campaign.theory import theory_of
 from twinloop.agents.config.interface import Campaign
-from twinloop.planners.interface import Known, Proposal, Theory, sobol
+from twinloop.planners.interface import Known, Proposal, sobol
 from twinloop.planners.registry import resolve
-from twinloop.planners.simulations import Prior
-from twinloop.simulators.interface import find_simulator
 
-__all__ = ["TWINS", "brief_of", "theory_of", "uses_theory"]
+__all__ = ["TWINS", "brief_of", "uses_theory"]
 
 
 _NAME_PART = 40
@@ -74,30 +72,3 @@ def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
 def uses_theory(campaign: Campaign) -> bool:
     """Return True where the planner learns from theory, and there is one."""
     return campaign.theory is not None and type(resolve(dict(campaign.planner))).uses_theory
-
-
-def theory_of(config: Mapping[str, Any]) -> Theory | None:
-    """Return the theory of a complete campaign file, as the journal keeps one; None without one."""
-    section = config.get("theory")
-    if section is None:
-        return None
-    inf = float("inf")
-    simulator = find_simulator(section["simulator"]["name"])
-    left_out = set(simulator.optional) - set(section["theta"])
-    return Theory(
-        simulator=section["simulator"]["name"],
-        code="",
-        priors={
-            name: Prior(
-                given["mean"], given["sd"], given.get("at_least", -inf), given.get("at_most", inf)
-            )
-            # the journal sorts names; so does everybody who reads it
-            for name, given in sorted(section["theta"].items())
-        },
-        observables=tuple(section["observables"]),
-        is_maximised="maximise" in config["goal"],
-        simulation_h=section["simulator"]["cost_h"],
-        experiment_h=section["experiment_h"],
-        coordinates=dict(simulator.coordinates),
-        constants={name: simulator.absent[name] for name in left_out if name in simulator.absent},
-    )

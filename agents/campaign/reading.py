@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from twinloop.agents.campaign.briefing import theory_of
 from twinloop.agents.campaign.events import Event, Proposed, TrialEnded, event_of
 from twinloop.agents.campaign.known import known_at
 from twinloop.agents.campaign.state import CampaignState, apply
+from twinloop.agents.campaign.theory import theory_of
 from twinloop.errors import ArgumentError
 from twinloop.log.interface import Stored
 from twinloop.log.sqlite import open_readonly

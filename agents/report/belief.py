@@ -12,9 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.agents.campaign.briefing import theory_of
 from twinloop.agents.campaign.known import known_at
 from twinloop.agents.campaign.reading import read_state
+from twinloop.agents.campaign.theory import theory_of
 from twinloop.agents.report.aims import knobs_of
 from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.history import History, TrialHistory

@@ -1,9 +1,11 @@
 """One run: the production core under a virtual clock, judged as it goes on."""
 
+from pathlib import Path
+
 import pytest
 
-from twinloop.agents.bench.run import brief_of_run, lead
-from twinloop.agents.bench.settings import Budget, Costs
+from twinloop.agents.bench.run import Setting, brief_of_run, lead
+from twinloop.agents.bench.settings import Budget, Costs, load_bench
 from twinloop.agents.bench.task import OBSERVABLES
 from twinloop.agents.bench.testing import (
     FormulaFilms,
@@ -13,6 +15,8 @@ from twinloop.agents.bench.testing import (
     tiny_setting,
 )
 from twinloop.agents.bench.truth import Noise, World
+from twinloop.agents.campaign.theory import theory_of
+from twinloop.agents.config.interface import load_campaign
 
 NOISE = Noise(0.02, 0.03, 0.035, 0.04)
 
@@ -100,3 +104,18 @@ def test_the_key_depends_on_what_the_planner_sees():
     assert plain.key != tiny_setting("plain", seed=1).key
     assert plain.key != tiny_setting("theory").key
     assert plain.key != tiny_setting("plain", within=0.1).key
+
+
+def test_the_theory_of_a_run_is_the_one_that_a_campaign_would_have():
+    """Without the coordinates of its simulator the emulator needs several times the growths."""
+    file = load_bench(Path("theory_in_the_loop"))
+    for scenario, missing in (("good", None), ("no_step_barrier", "step_barrier_eV")):
+        theory = Setting(file, scenario, "theory", 0, Path("unused")).theory
+        campaign = theory_of(load_campaign("mbe_growth").resolved())
+        assert dict(theory.coordinates) == dict(campaign.coordinates)
+        assert theory.coordinates
+        wanted = {name: p for name, p in campaign.priors.items() if name != missing}
+        assert theory.priors == wanted
+        assert set(theory.observables) == set(campaign.observables)
+        assert theory.constants == ({missing: 0.0} if missing else {})
+    assert Setting(file, "good", "plain", 0, Path("unused")).theory is None
