@@ -114,6 +114,8 @@ class Planner(BaseModel, ABC):
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     uses_theory: ClassVar[bool] = False
+    lasting: ClassVar[tuple[str, ...]] = ()
+    """Parts of the memo that are judgements, no warm start: a rung that starts cold keeps them."""
 
     n_initial: Annotated[int, Field(ge=0)] = 0
     space: Annotated[InstanceOf[Space] | None, BeforeValidator(_space)] = Field(
@@ -243,13 +245,18 @@ class Planner(BaseModel, ABC):
         self.prepare()
         attempts: list[Attempt] = [(Rung.PLANNER, self.propose, known)]
         if recalls(known):
-            attempts.append((Rung.COLD, self.propose, replace(known, memo={})))
+            attempts.append((Rung.COLD, self.propose, replace(known, memo=self._kept(known))))
         had_torch = torch_is_loaded()
         answer = descend(self.name, known, attempts)
         if torch_is_loaded() and not had_torch:
             # `propose` imported torch itself: what it drew then was not seeded. Now it is.
             answer = descend(self.name, known, attempts)
+        if answer.why["rung"] == Rung.SOBOL:
+            answer = replace(answer, memo={**self._kept(known), **answer.memo})
         return answer
+
+    def _kept(self, known: Known) -> dict[str, Any]:
+        return {name: known.memo[name] for name in self.lasting if name in known.memo}
 
     def _my_notebook(self) -> Notebook:
         if self._notebook is None:

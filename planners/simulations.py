@@ -168,6 +168,11 @@ class Simulations:
         """Number of predictions."""
         return len(self.x)
 
+    @property
+    def n_usable(self) -> int:
+        """Number of predictions that are no mere hint."""
+        return int(np.count_nonzero(~self.exceeded))
+
     @classmethod
     def none(cls, d: int, t: int = 0, q: int = 0) -> "Simulations":
         """Return no simulations in `d` dimensions, of `t` parameters and `q` observables."""

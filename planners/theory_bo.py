@@ -60,7 +60,8 @@ class _Thought:
 class TheoryBO(Planner, name="theory_bo"):
     """Choose by calibrated theory plus discrepancy, as far as theory deserves it.
 
-    Without simulations that can be used (a simulator that is broken, or away) it is `plain_bo`.
+    Without simulations that can be used (a simulator that is broken, or away), and in a campaign with
+    constraints, it is `plain_bo`: theory of constraints is not in it yet.
 
     Args:
         n_initial: Sobol points of the plain planner, where theory does not choose.
@@ -73,6 +74,7 @@ class TheoryBO(Planner, name="theory_bo"):
 
     version: ClassVar[int] = 1
     uses_theory: ClassVar[bool] = True
+    lasting: ClassVar[tuple[str, ...]] = ("guard", "held")
 
     n_initial: Annotated[int, Field(ge=2)] = 6
     design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
@@ -96,23 +98,26 @@ class TheoryBO(Planner, name="theory_bo"):
     def initial(self, known: Known) -> Proposal | None:
         """Ask theory before the machine; without theory, open as the plain planner does."""
         theory = known.theory
-        if theory is None:
+        if theory is None or known.k:
             return self._without_theory.initial(known)
         asked = known.simulations.m + len(known.simulations.pending_x)
-        if known.n == 0 and not len(known.pending) and asked == 0:
-            return Proposal(
-                x=np.full(known.d, 0.5),
-                source=theory.simulator,
-                simulations=prior_design(known, range(self.first)),
-                why={"expert": "design", "simulations": 0.0},
-                memo=known.memo,
-            )
-        return None
+        if "held" in known.memo or asked or known.n or len(known.pending):
+            # once only: a simulator that gives nothing must not keep the machine waiting
+            return None
+        return Proposal(
+            x=np.full(known.d, 0.5),
+            source=theory.simulator,
+            simulations=prior_design(known, range(self.first)),
+            why={"expert": "design", "simulations": 0.0},
+            memo={**known.memo, "held": [known.proposal, 0]},
+        )
 
     def propose(self, known: Known) -> Proposal:
         """Think, then let theory or the plain planner choose, by the weight of theory."""
         theory = known.theory
-        if theory is None or known.simulations.m < _LEAST_SIMULATIONS or self._is_off(known):
+        if theory is None or known.k or self._is_off(known):
+            return self._propose_plainly(known)
+        if known.simulations.n_usable < _LEAST_SIMULATIONS:
             return self._propose_plainly(known)
         with expected_warnings(), _on(self.device):
             thought = self._think(known, theory)
@@ -154,7 +159,7 @@ class TheoryBO(Planner, name="theory_bo"):
         """Return the rest of the design first, then what could change the next choice."""
         theory = known.theory
         nothing = Proposal(x=np.full(known.d, 0.5), memo=known.memo)
-        if theory is None or self._is_off(known):
+        if theory is None or known.k or self._is_off(known):
             return nothing
         asked = known.simulations.m + len(known.simulations.pending_x)
         if asked < self.design:
@@ -165,7 +170,7 @@ class TheoryBO(Planner, name="theory_bo"):
                 why={"expert": "design", "simulations": float(known.simulations.m)},
                 memo=known.memo,
             )
-        if known.simulations.m < _LEAST_SIMULATIONS:
+        if known.simulations.n_usable < _LEAST_SIMULATIONS:
             return nothing
         with expected_warnings(), _on(self.device):
             thought = self._think(known, theory)
@@ -196,7 +201,7 @@ class TheoryBO(Planner, name="theory_bo"):
         with expected_warnings(), _on(self.device):
             if known.n >= 2:
                 found["plain_mean"], found["plain_sd"] = self._without_theory.moments(known, x)
-            if theory is not None and known.simulations.m >= _LEAST_SIMULATIONS:
+            if theory is not None and known.simulations.n_usable >= _LEAST_SIMULATIONS:
                 belief, guard, _ = self._believe(known, theory)
                 found["theory_mean"], found["theory_sd"] = belief.moments(x)
                 weight = guard.weight if "plain_mean" in found else 1.0
@@ -233,7 +238,7 @@ class TheoryBO(Planner, name="theory_bo"):
         emulator = fit_emulator(
             known, theory, None if remembered is None else Remembered.from_json(remembered)
         )
-        found = measured(known, theory, emulator.scatter.numpy())
+        found = measured(known, theory, emulator.scatter.cpu().numpy())
         guard = Guard.from_json(memo.get("guard", {})).judge(found.x, found.values, found.is_there)
         calibration = calibrate(found, emulator, theory, known.seed, remembered_mode(memo))
         belief = believe(known, theory, emulator, calibration)
@@ -287,7 +292,7 @@ class TheoryBO(Planner, name="theory_bo"):
     def _foresee(self, known: Known, theory: Theory, belief: TheoryBelief, x: Floats) -> Foresight:
         """Return what theory and what the experiments alone expect at a point, noise included."""
         emulator = belief.emulator
-        found = measured(known, theory, emulator.scatter.numpy())
+        found = measured(known, theory, emulator.scatter.cpu().numpy())
         noise = _typical_noise(found.sd, found.is_there, emulator)
         of_theory = _theory_foresight(belief, emulator, x, noise)
         values = known.simulations.values[~known.simulations.exceeded]
@@ -301,7 +306,7 @@ def _theory_foresight(
 ) -> tuple[tuple[float, float], ...]:
     z = belief.z
     inputs = emulator.coordinates.of(np.tile(x, (len(z), 1)), z)
-    means = emulator.mean(inputs).numpy()
+    means = emulator.mean(inputs).cpu().numpy()
     middle = emulator.coordinates.of(x[None, :], z.mean(axis=0)[None, :])
     tau = belief.calibration.tau
     found = []
@@ -318,7 +323,7 @@ def _theory_foresight(
 
 def _typical_noise(sd: Floats, is_there: NDArray[np.bool_], emulator: Emulator) -> Floats:
     """Return the usual standard deviation of each observable; before any, the simulator's scatter."""
-    scatter: Floats = np.maximum(emulator.scatter.numpy(), 0.02)
+    scatter: Floats = np.maximum(emulator.scatter.cpu().numpy(), 0.02)
     if not len(sd):
         return scatter
     rows = [

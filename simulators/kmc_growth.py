@@ -20,10 +20,8 @@ from pydantic import Field
 
 from twinloop.errors import ArgumentError
 from twinloop.simulators.film_quality import film_quality, interdiffusion_part
-from twinloop.simulators.growth_budget import GrowthBudget
 from twinloop.simulators.growth_coordinates import ABSENT, COORDINATES
 from twinloop.simulators.interface import Cancelled, Partial, Prediction, Simulator
-from twinloop.simulators.kmc import Film, GrowthParameters
 from twinloop.simulators.rheed import antiphase_intensity
 
 __all__ = ["INTENSITY_DOSES_ML", "KMCGrowth", "intensity_at"]
@@ -141,6 +139,10 @@ class _Run:
     ) -> None:
         self.x, self.theta, self.cancel, self.settings = x, theta, cancel, settings
         self.partial = partial
+        # numba comes with these: a configuration is read without it
+        from twinloop.simulators.growth_budget import GrowthBudget
+        from twinloop.simulators.kmc import Film, GrowthParameters
+
         parameters = GrowthParameters(
             surface_barrier_eV=theta["surface_barrier_eV"],
             bond_energy_eV=theta["bond_energy_eV"],

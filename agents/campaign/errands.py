@@ -13,6 +13,7 @@ from twinloop.agents.campaign.brief import Brief
 from twinloop.agents.campaign.core import Ask, Compute
 from twinloop.agents.campaign.events import (
     Computed,
+    Event,
     Proposed,
     Simulated,
     SimulationsProposed,
@@ -47,6 +48,7 @@ _PLANNER_TRIES = 3
 _SPARE_BYTES = 512
 _TASK_PREFIX, _BATCH_PREFIX, _THEORY_PREFIX = "proposal", "batch", "theory"
 _SIMULATOR = "simulator"
+_SIMULATOR_AWAITED_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,15 @@ class Errands:
         self._reading: dict[str, tuple[str, str, StepRequest, float]] = {}
         self._delays: dict[str, _Delay] = {}
         self._simulating: dict[str, SimulationId] = {}
+        self._awaited_since_s: float | None = None
         self.progress: dict[str, float] = {}
 
     @property
     def wake_at_s(self) -> float | None:
         """Return when `tick` wants to be called."""
         times = [told_s + _RETRY_S for *_, told_s in self._reading.values()]
+        if self._awaited_since_s is not None:
+            times.append(self._awaited_since_s + _SIMULATOR_AWAITED_S)
         times += [d.until_s for d in self._delays.values() if d.until_s > self._book.now_s]
         return min(times, default=None)
 
@@ -118,6 +123,21 @@ class Errands:
         for request, (instrument, trial, step, told_s) in list(self._reading.items()):
             if self._book.now_s >= told_s + _RETRY_S:
                 self._read(request, instrument, trial, step)
+        self._await_simulators()
+
+    def _await_simulators(self) -> None:
+        """Let an experiment go on without theory when nobody comes to simulate."""
+        state, now_s = self._book.state, self._book.now_s
+        if state.held is None or _SIMULATOR in self._pool.targets():
+            self._awaited_since_s = None
+            return
+        if self._awaited_since_s is None:
+            self._awaited_since_s = now_s
+        if now_s >= self._awaited_since_s + _SIMULATOR_AWAITED_S:
+            self._awaited_since_s = None
+            reason = f"no simulation agent was present for {_SIMULATOR_AWAITED_S:g} s"
+            for simulation in state.simulating:
+                self.withdraw(simulation, reason)
 
     def read(self, decision: Ask) -> None:
         """Read an instrument, unless that is under way."""
@@ -217,8 +237,9 @@ class Errands:
         if simulation not in self._book.state.simulating:
             return
         said = message.result if isinstance(message.result, dict) else {}
-        self._book.record(
-            Simulated(
+        cost = {"place": place, "wall_s": message.wall_s, "cpu_s": message.cpu_s}
+        try:
+            event = Simulated(
                 at_s=self._book.at_s,
                 batch=batch,
                 row=row,
@@ -228,22 +249,29 @@ class Errands:
                 code=str(said.get("code", "")),
                 arrays=tuple(ref for ref in message.arrays if not ref.inline),
                 reason=message.reason,
-                place=place,
-                wall_s=message.wall_s,
-                cpu_s=message.cpu_s,
+                **cost,
             )
-        )
+        except ValidationError as err:
+            # NaN, or no numbers at all: journalled it would end each life of the conductor anew
+            wrong = err.errors(include_url=False)[0]
+            reason = f"its answer cannot be kept: {wrong['loc']}: {wrong['msg']}"
+            event = Simulated(batch=batch, row=row, state="failed", reason=reason[:2000], **cost)
+        self._book.record(event)
 
     def _take(self, asked: _Asked, proposal: Proposal, place: str, cpu_s: float) -> None:
         """Journal what a planner answered: simulations, and the experiment unless it waits."""
         holds = proposal.source != EXPERIMENT
         is_alone = asked.batch is not None
-        if proposal.simulations or is_alone:
+        events: list[Event] = []
+        if proposal.simulations or proposal.withdrawn or is_alone:
             # what it cost to decide is told once
             batch_cpu_s = cpu_s if holds or is_alone else 0.0
-            self._book.record(self._batch_event(asked, proposal, place, batch_cpu_s))
+            events.append(self._batch_event(asked, proposal, place, batch_cpu_s))
         if not holds and not is_alone:
-            self._book.record(self._event(asked, proposal, place, cpu_s))
+            events.append(self._event(asked, proposal, place, cpu_s))
+        # both are made before one is kept: an answer counts as a whole or not at all
+        for event in events:
+            self._book.record(event)
 
     def _batch_event(
         self, asked: _Asked, proposal: Proposal, place: str, cpu_s: float
@@ -307,7 +335,8 @@ class Errands:
             return
         proposal = self._brief.fallback(asked.known)
         why: dict[str, float | str] = {**proposal.why, "fallback": reason[:500]}
-        proposal = Proposal(x=proposal.x, why=why, memo=proposal.memo)
+        # what was learned of theory so far must not be forgotten with one answer that failed
+        proposal = Proposal(x=proposal.x, why=why, memo=asked.known.memo)
         self._book.record(self._event(asked, proposal, place, cpu_s))
 
     def _is_delayed(self, task: str) -> bool:
@@ -324,10 +353,9 @@ class Errands:
         self, asked: _Asked, result: TaskResult, arrays: Mapping[str, NDArray[Any]], place: str
     ) -> None:
         state = self._book.state
-        if asked.batch is not None:
-            if asked.batch != len(state.batches):
-                return  # another answer brought simulations in the meantime
-        elif asked.known.proposal != len(state.proposed):
+        is_late = asked.batch is not None and asked.batch != len(state.batches)
+        if is_late or asked.known.proposal != len(state.proposed):
+            # another answer was journalled in the meantime, and this one does not know its memo
             return
         if result.state != "done":
             self._fall_back(asked, result.reason, place, result.cpu_s)

@@ -70,7 +70,7 @@ def best_experiment(known: Known, belief: TheoryBelief, rng: np.random.Generator
     def gains(x: Floats) -> Floats:
         means, within = belief.samples(x)
         found = _improvement(means, best[:, None], within.clamp_min(_LEAST_SD)).mean(0)
-        values: Floats = found.numpy()
+        values: Floats = found.cpu().numpy()
         return values
 
     x = rng.random((_CANDIDATES, known.d))

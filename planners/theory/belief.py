@@ -66,15 +66,19 @@ class TheoryBelief:
         """Return mean and standard deviation of the objective, without noise, shape (c,) each."""
         means, within = self.samples(x)
         spread = means.var(0, unbiased=False) + within**2 + self.emulator_sd(x) ** 2
-        return means.mean(0).numpy(), spread.sqrt().numpy()
+        return means.mean(0).cpu().numpy(), spread.sqrt().cpu().numpy()
 
     @cached_property
     def best_measured(self) -> "Tensor":
-        """The largest expected objective at an experiment, of every sample, shape (s,)."""
+        """The largest expected objective at an experiment, of every sample, shape (s,).
+
+        Before the first experiment it is the worst that was simulated: anything is an improvement.
+        """
         import torch
 
         if len(self.x) == 0:
-            return torch.zeros(len(self.z), dtype=torch.float64)
+            worst = self.emulator.lowest if self.sign > 0 else self.emulator.highest
+            return torch.full((len(self.z),), self.sign * float(worst[0]), dtype=torch.float64)
         return self.samples(self.x)[0].max(dim=1).values
 
 
@@ -94,11 +98,13 @@ def believe(
     every = max(1, len(calibration.z) // _SAMPLES)
     z = calibration.z[::every][:_SAMPLES]
     sign = 1.0 if theory.is_maximised else -1.0
-    own = measured(known, theory, emulator.scatter.numpy())
-    f = _theory(emulator, known.x, z, sign).numpy()
+    own = measured(known, theory, emulator.scatter.cpu().numpy())
+    f = _theory(emulator, known.x, z, sign).cpu().numpy()
     middle = np.tile(z.mean(axis=0), (known.n, 1))
     error = (
-        emulator.sd(emulator.coordinates.of(known.x, middle), 0).numpy() if known.n else np.zeros(0)
+        emulator.sd(emulator.coordinates.of(known.x, middle), 0).cpu().numpy()
+        if known.n
+        else np.zeros(0)
     )
     discrepancy = learn(
         known.x, known.y[:, 0], own.sd[:, 0] ** 2 + error**2, f, float(emulator.spread[0])

@@ -7,16 +7,16 @@ predicts. With f the emulator and i an experiment,
     s_iq^2 = noise_iq^2 + emulator_iq^2 + tau_g^2,
 
 tau_g being the learned scale of the discrepancy, one of the objective and one of all others, with
-ln tau ~ N(ln 0.03 r, 1), r the spread of the predictions. The mode is found by L-BFGS from several
-starts; samples are drawn from a Student-t around it and weighted, so that the posterior may deviate
-from the Gaussian form; where the weights degenerate, the proposal is adapted once.
+ln tau ~ N(ln 0.03 r, 1), r the spread of the predictions. The modes are found by L-BFGS from several
+starts; samples are drawn from a Student-t around each and weighted, so that the posterior may have
+several modes and deviate from the Gaussian form; where the weights degenerate, the proposal is
+adapted once.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294 (the
 model); Cappe et al., Stat. Comput. 18, 447 (2008), doi:10.1007/s11222-008-9059-x (adaptive
 importance sampling).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,18 @@ __all__ = ["Calibration", "Measured", "calibrate", "measured"]
 _FREEDOM = 4.0
 _TAU = 0.03
 _TAU_SD = 1.0
-_ITERATIONS = 60
+_ITERATIONS = 40
 _STEP = 1e-3
 _DRAWS = 192
 _PROPOSAL_FREEDOM = 6.0
 _LEAST_SHARE = 0.15
 _WIDEN = 1.15
-_PRIOR_STARTS = 48
+_PRIOR_STARTS = 96
+_DRAWN_STARTS = 3
+_MOST_MODES = 4
+_FAR, _NEAR = 1.5, 0.3  # prior deviations
+_WORSE = 7.0
+"""A mode so much lower, in ln posterior, carries no weight."""
 
 
 @dataclass(frozen=True)
@@ -136,34 +141,67 @@ def calibrate(
         z = _inside(rng.standard_normal((_DRAWS, t)), theory)
         return Calibration(z, (_TAU, _TAU), np.r_[np.zeros(t), _log_tau(emulator)], 1.0)
     posterior = _Posterior(found, emulator, theory)
-    mode = posterior.find_mode(rng, start)
-    # the emulator's error is another one there than at the prior's mean
-    posterior.take_error_at(mode)
-    mode = posterior.find_mode(rng, mode, n_drawn=0)
-    covariance = posterior.covariance_at(mode)
-    center, draws, weights = mode, np.zeros(0), np.zeros(0)
+    # the emulator's error is another one at the modes than at the prior's mean
+    posterior.take_error_at(posterior.find_modes(rng, start)[0])
+    modes = posterior.find_modes(rng, start)
+    parts = [_Part(mode, posterior.covariance_at(mode)) for mode in modes]
+    draws, weights, effective = np.zeros((0, t + 2)), np.zeros(0), 0.0
     for _ in range(2):
-        root = np.linalg.cholesky(covariance * _WIDEN**2 + 1e-10 * np.eye(len(mode)))
-        normal = rng.standard_normal((_DRAWS, len(mode)))
-        scale = np.sqrt(_PROPOSAL_FREEDOM / rng.chisquare(_PROPOSAL_FREEDOM, (_DRAWS, 1)))
-        draws = center + scale * normal @ root.T
-        standard = ((scale * normal) ** 2).sum(axis=1)
-        proposal = -0.5 * (_PROPOSAL_FREEDOM + len(mode)) * np.log1p(standard / _PROPOSAL_FREEDOM)
+        draws = np.vstack([part.draw(rng, -(-_DRAWS // len(parts))) for part in parts])
+        proposal = np.logaddexp.reduce([part.log_density(draws) for part in parts], axis=0)
         logs = posterior.log_density(draws) - proposal
         weights = np.exp(logs - logs.max())
         weights /= weights.sum()
-        effective = float(1.0 / (weights**2).sum() / _DRAWS)
+        effective = float(1.0 / (weights**2).sum() / len(draws))
         if effective >= _LEAST_SHARE:
             break
+        # where few draws carry all weight, more are drawn there; the wide parts stay beside
         center = weights @ draws
         off = draws - center
-        # a blend keeps the proposal wide where few draws carry all weight
-        covariance = 0.5 * (off * weights[:, None]).T @ off + 0.5 * covariance
+        around = (off * weights[:, None]).T @ off
+        parts = [*parts, _Part(center, 0.5 * around + 0.5 * parts[0].covariance)]
     chosen = draws[_systematic(weights, _DRAWS, rng)]
     tau = np.exp(chosen[:, t:].mean(axis=0))
     return Calibration(
-        _inside(chosen[:, :t], theory), (float(tau[0]), float(tau[1])), mode, effective
+        _inside(chosen[:, :t], theory), (float(tau[0]), float(tau[1])), modes[0], effective
     )
+
+
+class _Part:
+    """One Student-t of the distribution that is drawn from.
+
+    Args:
+        center: shape (t + 2,).
+        covariance: of the Gaussian that it widens, shape (t + 2, t + 2).
+    """
+
+    def __init__(self, center: Floats, covariance: Floats) -> None:
+        self.center, self.covariance = center, covariance
+        self._root = np.linalg.cholesky(covariance * _WIDEN**2 + 1e-10 * np.eye(len(center)))
+
+    def draw(self, rng: np.random.Generator, n: int) -> Floats:
+        """Return n draws, shape (n, t + 2)."""
+        normal = rng.standard_normal((n, len(self.center)))
+        scale = np.sqrt(_PROPOSAL_FREEDOM / rng.chisquare(_PROPOSAL_FREEDOM, (n, 1)))
+        drawn: Floats = self.center + scale * normal @ self._root.T
+        return drawn
+
+    def log_density(self, places: Floats) -> Floats:
+        """Return ln of the density up to a constant that all parts share, shape (n,)."""
+        standard = ((np.linalg.solve(self._root, (places - self.center).T)) ** 2).sum(axis=0)
+        power = 0.5 * (_PROPOSAL_FREEDOM + len(self.center))
+        width = float(np.log(np.diag(self._root)).sum())
+        log: Floats = -power * np.log1p(standard / _PROPOSAL_FREEDOM) - width
+        return log
+
+
+def _apart(places: Sequence[Floats], distance: float, most: int) -> list[Floats]:
+    """Return the first places that are not within a distance of an earlier one, in any direction."""
+    kept: list[Floats] = []
+    for place in places:
+        if len(kept) < most and all(np.abs(place - k).max() > distance for k in kept):
+            kept.append(place)
+    return kept
 
 
 def _systematic(
@@ -226,34 +264,32 @@ class _Posterior:
         import torch
 
         with torch.no_grad():
-            density: Floats = self._log(torch.as_tensor(draws)).numpy()
+            density: Floats = self._log(torch.as_tensor(draws)).cpu().numpy()
         return density
 
-    def find_mode(
-        self,
-        rng: np.random.Generator,
-        start: Sequence[float] | Floats,
-        n_drawn: int = _PRIOR_STARTS,
-    ) -> Floats:
-        """Return the best mode found from `start`, the prior's mean and the best of its draws."""
+    def find_modes(self, rng: np.random.Generator, start: Sequence[float]) -> list[Floats]:
+        """Return the modes found, the best first, none of them far below it or near another.
+
+        The search begins at the prior's mean, at `start`, and at the best draws of the prior that
+        are not near each other: one film may be what it is for opposite reasons.
+        """
         from scipy.optimize import minimize
 
-        tail = self._log_tau.numpy()
-        starts = [np.r_[np.zeros(self._t), tail]] if n_drawn else []
+        tail = self._log_tau.cpu().numpy()
+        starts = [np.r_[np.zeros(self._t), tail]]
         if len(start) == self._t + 2:
             starts.append(np.asarray(start, dtype=np.float64))
-        if n_drawn:
-            drawn = np.hstack(
-                [rng.standard_normal((n_drawn, self._t)), np.tile(tail, (n_drawn, 1))]
-            )
-            starts.append(drawn[int(self.log_density(drawn).argmax())])
+        z = rng.standard_normal((_PRIOR_STARTS, self._t))
+        drawn = np.hstack([z, np.tile(tail, (_PRIOR_STARTS, 1))])
+        order = np.argsort(-self.log_density(drawn), kind="stable")
+        starts += _apart([drawn[row] for row in order], _FAR, _DRAWN_STARTS)
         options = {"maxiter": _ITERATIONS}
         found = [
             minimize(self._cost, s, jac=True, method="L-BFGS-B", options=options) for s in starts
         ]
-        best = min(found, key=lambda f: float(f.fun))
-        mode: Floats = best.x
-        return mode
+        found.sort(key=lambda f: float(f.fun))
+        near_best = [f.x for f in found if f.fun <= found[0].fun + _WORSE]
+        return _apart(near_best, _NEAR, _MOST_MODES)
 
     def covariance_at(self, mode: Floats) -> Floats:
         """Return the inverse of the Hessian of the cost, by differences of the gradient."""
@@ -275,7 +311,9 @@ class _Posterior:
         point = torch.tensor(place[None, :], requires_grad=True)
         cost = -self._log(point)[0]
         cost.backward()  # type: ignore[no-untyped-call]
-        gradient: Floats = point.grad.numpy()[0] if point.grad is not None else np.zeros_like(place)
+        gradient: Floats = (
+            point.grad.cpu().numpy()[0] if point.grad is not None else np.zeros_like(place)
+        )
         return float(cost.item()), gradient
 
     def _log(self, draws: "Tensor") -> "Tensor":
@@ -298,11 +336,6 @@ class _Posterior:
         standard = (self._values - expected) ** 2 / variance
         log = -0.5 * (_FREEDOM + 1.0) * torch.log1p(standard / _FREEDOM) - 0.5 * variance.log()
         return prior + torch.where(self._is_there, log, torch.zeros_like(log)).sum((1, 2))
-
-
-def log_normal(value: float, mean: float, sd: float) -> float:
-    """Return ln of the normal density."""
-    return -0.5 * ((value - mean) / sd) ** 2 - math.log(sd) - 0.5 * math.log(2.0 * math.pi)
 
 
 def remembered_mode(memo: Mapping[str, Any]) -> Sequence[float]:

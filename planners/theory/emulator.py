@@ -69,6 +69,7 @@ class Emulator:
         loo_rmse: error measured by leaving one out, scatter included, shape (q,).
         widening: by how much measured errors exceed believed ones, >= 1, shape (q,).
         spread: standard deviation of each observable over all predictions, shape (q,).
+        lowest, highest: of all predictions, shape (q,) each.
         m: predictions it rests on.
     """
 
@@ -105,7 +106,9 @@ class Emulator:
         believed = self._variance[:, None] / precision
         self.widening = (errors**2 / believed).mean(1).sqrt().clamp_min(1.0)
         self.loo_rmse = (errors**2).mean(1).sqrt() * self._sd
-        self.spread = self._sd.numpy()
+        self.lowest = values.min(0).values.cpu().numpy()
+        self.highest = values.max(0).values.cpu().numpy()
+        self.spread = self._sd.cpu().numpy()
         self.scatter = (self._noise * self._variance).sqrt() * self._sd
 
     def mean(self, inputs: "Tensor", q: int | None = None) -> "Tensor":
