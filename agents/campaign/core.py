@@ -210,6 +210,9 @@ def decide(
     wanted = max(plan.ahead, 1 if has_room else 0)
     if len(state.ready) < wanted and may_propose(state, plan) and state.held is None:
         decisions.append(Propose(len(state.proposed)))
+    if _wants_simulations(state, plan):
+        # after the experiment: its proposal brings simulations of its own
+        decisions.append(ProposeSimulations(len(state.batches)))
     if not state.trials and not state.ready and not may_propose(state, plan):
         decisions.append(Finish(_spent(state, plan)))
     return tuple(decisions)
@@ -225,15 +228,18 @@ def _of_theory(state: CampaignState, plan: Plan) -> list[Decision]:
         Withdraw(s, "the planner wants it no more") if s in state.withdrawn else Simulate(s)
         for s in state.simulating
     ]
+    return decisions
+
+
+def _wants_simulations(state: CampaignState, plan: Plan) -> bool:
+    """Return True when simulation agents will soon have nothing to do that is worth it."""
     asked = sum(len(batch.wanted) for batch in state.batches)
-    if (
+    return (
         may_propose(state, plan)
         and len(state.simulating) < plan.simulations_ahead
         and asked < plan.simulations
         and state.idle_at != len(state.ended)
-    ):
-        decisions.append(ProposeSimulations(len(state.batches)))
-    return decisions
+    )
 
 
 def _has_room(state: CampaignState, plan: Plan) -> bool:

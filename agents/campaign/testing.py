@@ -13,13 +13,17 @@ from twinloop.agents.campaign.events import CampaignStarted
 from twinloop.agents.campaign.goal import Goal
 from twinloop.instruments.interface import Instrument, OnSilence, Recovery, action
 from twinloop.limits import Limit
-from twinloop.planners.interface import Known, Proposal, sobol
+from twinloop.planners.interface import Known, Proposal, Theory, sobol
+from twinloop.planners.simulations import Prior
 from twinloop.planners.space import Space
 from twinloop.protocols.interface import Outcome, Point, Protocol, Trial, protocol, together
 from twinloop.results import Result
 from twinloop.units import Kelvin, Seconds
 
-__all__ = ["Baked", "Bread", "Dough", "Oven", "Ruler", "bake_bread", "brief"]
+__all__ = ["THEORY", "Baked", "Bread", "Dough", "Oven", "Ruler", "bake_bread", "brief"]
+
+THEORY = Theory("loaf", "", {"best_K": Prior(450.0, 20.0)}, ("height", "crust"))
+"""What is believed of the oven: at which temperature bread rises best."""
 
 Bake_K = Annotated[Kelvin, Limit(300, 600)]
 Bake_s = Annotated[Seconds, Limit(0, 3600)]
@@ -103,10 +107,18 @@ def brief(
     protocol: Protocol[Any] = bake_bread,
     seed: int = 7,
     campaign: str = "bread",
+    theory: Theory | None = None,
 ) -> Brief:
     """Return a campaign of the small laboratory: three Sobol points, then a planner."""
     return Brief(
-        plan=Plan(campaign, {"oven": "oven"}, experiments=experiments, parallel=parallel),
+        plan=Plan(
+            campaign,
+            {"oven": "oven"},
+            experiments=experiments,
+            parallel=parallel,
+            simulations_ahead=4 if theory else 0,
+            simulations=30,
+        ),
         protocol=protocol,
         space=Space.of({"bake_K": (300.0, 600.0), "bake_s": (60.0, 3600.0)}),
         goal=Goal("height"),
@@ -126,4 +138,5 @@ def brief(
         ),
         adapters={"oven": "bakery"},
         targets={"ruler": "ruler"},
+        theory=theory,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.reading import fold
-from twinloop.agents.campaign.testing import Oven, Ruler, brief
+from twinloop.agents.campaign.testing import THEORY, Oven, Ruler, brief
 from twinloop.agents.runtime.compute_core import ComputeCore
 from twinloop.agents.runtime.payload import bundle, unbundle
 from twinloop.agents.simulation.world import Agent, Crashed, Faults, HubNode, World
@@ -24,7 +24,7 @@ from twinloop.instruments.simulated import AdapterSim, SimMachine
 from twinloop.log.interface import Entry, EventLog
 from twinloop.log.memory import MemoryLog
 from twinloop.messages import Message, OutcomeAck, Task, TaskResult
-from twinloop.planners.known import Known
+from twinloop.planners.known import Known, Proposal, SimulationRequest
 from twinloop.planners.random import RandomPlanner
 from twinloop.wire.arrays import describe
 from twinloop.wire.effects import Exit, Send
@@ -72,6 +72,7 @@ class Scenario:
         faults: of the world.
         until_s: by then it has to be over [s].
         loses_ledger: the adapter's disk is gone at its second life.
+        has_theory: simulations are asked for, some experiments wait for them, some are withdrawn.
     """
 
     experiments: int = 4
@@ -79,6 +80,7 @@ class Scenario:
     faults: Faults = Faults()  # noqa: RUF009 (frozen)
     until_s: float = 400.0
     loses_ledger: bool = False
+    has_theory: bool = False
 
 
 class _Fuse:
@@ -266,12 +268,12 @@ class WorkerNode(Agent):
     """A compute agent that plans and measures, at once."""
 
     def __init__(self, world: World, name: str) -> None:
-        super().__init__(world, name, "worker", {"targets": ["planner", "ruler"]})
+        super().__init__(world, name, "worker", {"targets": ["planner", "ruler", "simulator"]})
         self.core: ComputeCore | None = None
 
     def begin(self) -> None:
         """Begin with nothing."""
-        answers = {"planner": _plan, "ruler": _measure}
+        answers = {"planner": _plan, "ruler": _measure, "simulator": _simulate}
         self.core = ComputeCore(set(), answers)
 
     def lose(self) -> None:
@@ -297,11 +299,42 @@ def _plan(
     known = Known.from_wire(task.arguments, here)
     # as a model would, it answers another prefix of the journal with another point
     proposal = RandomPlanner().ask(replace(known, seed=seed_of(known.seed, known.basis)))
+    if known.theory is not None:
+        proposal = _with_theory(known, proposal, is_alone=task.method == "simulate")
     header, content = proposal.to_wire()
     refs = tuple(describe(name, array, inline=True) for name, array in content.items())
     return TaskResult(task=task.task, state="done", result=header, arrays=refs), tuple(
         content.values()
     )
+
+
+def _with_theory(known: Known, proposal: Proposal, *, is_alone: bool) -> Proposal:
+    """Return the answer with simulations, withdrawals, and an experiment that may have to wait."""
+    rng = np.random.default_rng([known.seed % 2**63, known.basis])
+    wanted = tuple(
+        SimulationRequest(rng.random(known.d), {"best_K": float(rng.normal(450.0, 20.0))}, 1.0)
+        for _ in range(int(rng.integers(0, 4)))
+    )
+    n_held = int(known.memo.get("held", 0))
+    holds = bool(wanted) and not is_alone and n_held < 3 and rng.random() < 0.5
+    n_pending = len(known.simulations.pending_x)
+    return replace(
+        proposal,
+        source="loaf" if holds else proposal.source,
+        simulations=wanted,
+        withdrawn=tuple(row for row in range(n_pending) if rng.random() < 0.2),
+        memo={"held": n_held + 1 if holds else 0},
+    )
+
+
+def _simulate(
+    task: Task,
+    arrays: Sequence[NDArray[Any]],  # noqa: ARG001 (of every instant target)
+) -> tuple[TaskResult, tuple[NDArray[Any], ...]]:
+    x, theta = task.arguments["x"], task.arguments["theta"]
+    scalars = {"height": 1.0 - ((x["bake_K"] - theta["best_K"]) / 150.0) ** 2, "crust": 0.5}
+    result = {"scalars": scalars, "budget_exceeded": False, "code": "loaf v1"}
+    return TaskResult(task=task.task, state="done", result=result), ()
 
 
 def _measure(
@@ -336,7 +369,8 @@ class Bakery:
 
     def __init__(self, seed: int, scenario: Scenario) -> None:
         self.scenario = scenario
-        made = brief(scenario.experiments, parallel=scenario.parallel, seed=seed)
+        theory = THEORY if scenario.has_theory else None
+        made = brief(scenario.experiments, parallel=scenario.parallel, seed=seed, theory=theory)
         self.brief = replace(made, opening=lambda _: None) if seed % 2 else made
         self.world = World(seed, scenario.faults)
         self.machine = SimMachine(

@@ -64,6 +64,7 @@ def check(bakery: Bakery) -> list[str]:
     found += _samples_never_mixed(bakery)
     found += _epochs_only_grow(bakery, journal)
     found += _came_to_an_end(bakery)
+    found += _simulations_add_up(journal)
     bakery.conductor.log.verify()
     bakery.adapter.sim.log.verify()
     core = bakery.conductor.core
@@ -153,6 +154,32 @@ def _epochs_only_grow(bakery: Bakery, journal: list[tuple[str, dict[str, Any]]])
             epoch = stored.entry.body.get("command", stored.entry.body).get("epoch", newest)
             if epoch != newest:
                 found.append(f"an action was begun under epoch {epoch}, the newest is {newest}")
+    return found
+
+
+def _simulations_add_up(journal: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Each simulation that was wanted is answered once, by what its inputs give, or cancelled."""
+    wanted = {
+        (body["batch"], row): one
+        for kind, body in journal
+        if kind == "simulations_proposed"
+        for row, one in enumerate(body["wanted"])
+    }
+    answers = [body for kind, body in journal if kind == "simulated"]
+    found = []
+    seen = Counter((body["batch"], body["row"]) for body in answers)
+    found += [f"simulation {key} was answered {n} times" for key, n in seen.items() if n > 1]
+    found += [f"simulation {key} was never wanted" for key in seen if key not in wanted]
+    if any(kind == "finished" for kind, _ in journal):
+        found += [f"simulation {key} has no answer" for key in wanted if key not in seen]
+    for body in answers:
+        one = wanted.get((body["batch"], body["row"]))
+        if one is None or body["state"] != "done":
+            continue
+        x, theta = one["point"], one["theta"]
+        height = 1.0 - ((x["bake_K"] - theta["best_K"]) / 150.0) ** 2
+        if body["values"]["height"] != height:
+            found.append(f"simulation {body['batch'], body['row']} has another's answer")
     return found
 
 

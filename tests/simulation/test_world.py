@@ -1,9 +1,12 @@
 """A campaign under seeded faults keeps its promises; a broken one is caught."""
 
+import dataclasses
+
 import pytest
 
 from twinloop.agents.campaign import book, commanding
 from twinloop.agents.campaign.conductor_core import ConductorCore
+from twinloop.agents.campaign.errands import Errands
 from twinloop.agents.campaign.pool import Pool
 from twinloop.agents.simulation.bakery import Bakery, Scenario
 from twinloop.agents.simulation.check import run_world
@@ -149,3 +152,37 @@ def test_a_conductor_that_forgets_its_journal_is_caught(monkeypatch):
     monkeypatch.setattr(ConductorCore, "start", start)
     with pytest.raises(Exception):  # noqa: B017, PT011 (a duplicate key, or a violation)
         assert not broken_within(5)
+
+
+@pytest.mark.timeout(200)
+def test_with_theory_each_simulation_is_answered_once_and_the_campaign_ends():
+    states = []
+    for seed in range(1000, 1060):
+        bakery = Bakery(seed, scenario(seed, has_theory=True))
+        report = run_world(seed, bakery=bakery)
+        assert not report.violations, str(report)
+        states += [s.entry.body["state"] for s in bakery.conductor.log.read()
+                   if s.entry.kind == "simulated"]  # fmt: skip
+    assert states.count("done") > 200
+    assert states.count("cancelled") > 20
+
+
+@pytest.mark.timeout(120)
+def test_a_conductor_that_mixes_simulations_up_is_caught(monkeypatch):
+    original = Errands.simulate
+
+    def simulate(self, simulation):
+        # the inputs of a batch's first row for all of its rows
+        batch, row = simulation
+        wanted = self._book.state.batches[batch].wanted
+        if row and wanted[row].x != wanted[0].x:
+            mixed = list(wanted)
+            mixed[row] = wanted[0]
+            event = self._book.state.batches[batch].model_copy(update={"wanted": tuple(mixed)})
+            batches = list(self._book.state.batches)
+            batches[batch] = event
+            self._book.state = dataclasses.replace(self._book.state, batches=tuple(batches))
+        original(self, simulation)
+
+    monkeypatch.setattr(Errands, "simulate", simulate)
+    assert broken_within(20, first=1000, has_theory=True)

@@ -1,0 +1,316 @@
+"""Theory in the pure core and in the conductor's decisions: batches, holds, withdrawals, bad answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twinloop.agents.campaign.conductor_core import ConductorCore
+from twinloop.agents.campaign.core import Plan, ProposeSimulations, Simulate, Withdraw, decide
+from twinloop.agents.campaign.events import (
+    Proposed,
+    Simulated,
+    SimulationsProposed,
+    SimulationWanted,
+    TrialEnded,
+    TrialStarted,
+)
+from twinloop.agents.campaign.known import known_at, known_of_theory
+from twinloop.agents.campaign.pool import SendTask
+from twinloop.agents.campaign.state import CampaignState, ImpossibleEvent, apply
+from twinloop.agents.campaign.testing import THEORY, brief
+from twinloop.messages import (
+    CancelTask,
+    LeaseGranted,
+    LeaseRequest,
+    Presence,
+    TaskPartial,
+    TaskResult,
+)
+from twinloop.planners.known import Proposal, SimulationRequest
+from twinloop.wire.arrays import describe
+from twinloop.wire.effects import Send
+
+PLAN = Plan("bread", {"oven": "oven"}, experiments=2, simulations_ahead=2, simulations=10)
+
+
+def wanted(n):
+    one = SimulationWanted(
+        x=(0.5, 0.5), point={"bake_K": 450.0, "bake_s": 1830.0}, theta={"best_K": 450.0}, seed=1
+    )
+    return (one,) * n
+
+
+def batch(number, n=2, **changes):
+    given = {"batch": number, "simulator": "loaf", "wanted": wanted(n), "basis": 1, "seed": 1}
+    return SimulationsProposed(**{**given, **changes})
+
+
+def done(number, row, **values):
+    values = values or {"height": 1.0, "crust": 0.2}
+    return Simulated(batch=number, row=row, state="done", values=values, code="loaf v1")
+
+
+def proposed(number):
+    return Proposed(
+        number=number, x=(0.5, 0.5), point={"bake_K": 450.0, "bake_s": 1830.0}, basis=1,
+        pending=(), seed=1,
+    )  # fmt: skip
+
+
+def state_after(*events):
+    state = apply(CampaignState(), brief().first)
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def kinds(state, plan=PLAN):
+    return list(decide(state, plan, frozenset(), lambda _: pytest.fail("no trial")))
+
+
+def test_simulation_agents_are_kept_in_work_ahead_of_time():
+    assert ProposeSimulations(0) in kinds(state_after())
+    assert ProposeSimulations(1) not in kinds(state_after(batch(0, 2)))
+    assert ProposeSimulations(1) in kinds(state_after(batch(0, 2), done(0, 1)))
+    assert Simulate((0, 0)) in kinds(state_after(batch(0, 2), done(0, 1)))
+
+
+def test_when_nothing_is_worth_simulating_the_next_result_is_waited_for():
+    nothing = state_after(batch(0, 0))
+    assert ProposeSimulations(1) not in kinds(nothing)
+    ended = TrialEnded(trial="t0000", number=0, state="failed")
+    began = TrialStarted(trial="t0000", number=0, sample="s")
+    after = state_after(batch(0, 0), proposed(0), began, ended)
+    assert ProposeSimulations(1) in kinds(after)
+
+
+def test_the_number_of_simulations_is_bounded():
+    assert ProposeSimulations(1) not in kinds(
+        state_after(batch(0, 1), done(0, 0)), replace(PLAN, simulations=1)
+    )
+
+
+def test_an_experiment_waits_for_its_batch_and_for_no_other():
+    held = state_after(batch(0, 1), batch(1, 1, holds=0))
+    assert held.held == 0
+    assert not [d for d in kinds(held) if type(d).__name__ == "Propose"]
+    freed = state_after(batch(0, 1), batch(1, 1, holds=0), done(1, 0))
+    assert freed.held is None
+    assert [d.number for d in kinds(freed) if type(d).__name__ == "Propose"] == [0]
+
+
+def test_simulations_end_with_the_last_experiment_that_they_could_serve():
+    story = [batch(0, 1), proposed(0), proposed(1)]
+    for n in (0, 1):
+        story.append(TrialStarted(trial=f"t000{n}", number=n, sample="s"))
+        story.append(TrialEnded(trial=f"t000{n}", number=n, state="failed"))
+    assert Withdraw((0, 0), "no experiment is left that it could serve") in kinds(
+        state_after(*story)
+    )
+    # one is still to be made: the last proposal may be thought over again
+    assert Simulate((0, 0)) in kinds(state_after(*story[:2]))
+
+
+def test_what_the_planner_withdrew_is_given_up():
+    state = state_after(batch(0, 2), batch(1, 1, withdrawn=((0, 1),)))
+    assert Withdraw((0, 1), "the planner wants it no more") in kinds(state)
+    assert Simulate((0, 0)) in kinds(state)
+
+
+@pytest.mark.parametrize("event", [batch(1), done(0, 0), Simulated(batch=3, row=0, state="failed")])
+def test_an_event_out_of_order_is_refused(event):
+    with pytest.raises(ImpossibleEvent):
+        state_after(event)
+
+
+def test_a_simulation_is_answered_once():
+    with pytest.raises(ImpossibleEvent):
+        state_after(batch(0, 1), done(0, 0), done(0, 0))
+
+
+def test_what_is_known_of_theory_comes_from_the_journal_alone():
+    state = state_after(
+        batch(0, 4, memo={"a": 1}),
+        done(0, 2, height=0.7, crust=0.1),
+        done(0, 0, height=0.5),  # an observable is missing: no prediction
+        Simulated(batch=0, row=1, state="failed", reason="it broke"),
+    )
+    known = known_of_theory(state, brief().space, 1, THEORY)
+    assert known.simulations.values.tolist() == [[0.7, 0.1]]
+    assert known.simulations.theta.tolist() == [[450.0]]
+    assert known.simulations.pending_x.tolist() == [[0.5, 0.5]]
+    assert known.memo == {"a": 1}
+    assert known.theory.code == "loaf v1"
+    assert known.seed != known_at(state, brief().space, 0, THEORY).seed
+
+
+def test_predictions_of_an_older_code_are_left_out():
+    newer = done(0, 1).model_copy(update={"code": "loaf v2"})
+    state = state_after(batch(0, 2), done(0, 0), newer)
+    assert known_of_theory(state, brief().space, 1, THEORY).simulations.m == 1
+
+
+class Led:
+    """A conductor with a planner and a simulator that answer when they are told to."""
+
+    def __init__(self, **plan):
+        made = brief(experiments=3)
+        self.brief = replace(
+            made, plan=replace(PLAN, experiments=3, **plan), theory=THEORY, opening=lambda _: None
+        )
+        self.tasks, self.sent, self.now_s = [], [], 0.0
+        self.core = ConductorCore(self.brief, CampaignState(), "life", "tcp://127.0.0.1:1")
+        self.perform(self.core.start(0.0))
+
+    def perform(self, effects):
+        for effect in effects:
+            if isinstance(effect, SendTask):
+                self.tasks.append(effect)
+            elif isinstance(effect, Send):
+                self.sent.append(effect.message)
+                if isinstance(effect.message, LeaseRequest):
+                    self.say("bakery", LeaseGranted(
+                        instrument="oven", campaign="bread", epoch=1, ledger="l", adapter_now_s=0.0,
+                        ttl_s=3.0, clock_factor=1.0, is_twin=True, schema_digest="0" * 64,
+                    ))  # fmt: skip
+
+    def say(self, sender, message, arrays=()):
+        self.perform(self.core.receive(sender, message, self.now_s, arrays))
+
+    def here(self, name, *targets):
+        self.say("hub", Presence(
+            name=name, role="worker", incarnation=name, is_here=True, about={"targets": list(targets)}
+        ))  # fmt: skip
+
+    def gone(self, name):
+        self.say("hub", Presence(name=name, role="worker", incarnation=name, is_here=False))
+
+    def take(self, target, method=None):
+        """Return the oldest unanswered task for a target."""
+        for n, effect in enumerate(self.tasks):
+            if effect.task.target == target and method in {None, effect.task.method}:
+                return self.tasks.pop(n).task
+        raise AssertionError([(t.task.target, t.task.method) for t in self.tasks])
+
+    def answer(self, task, proposal):
+        header, content = proposal.to_wire()
+        refs = tuple(describe(name, array, inline=True) for name, array in content.items())
+        result = TaskResult(task=task.task, state="done", result=header, arrays=refs)
+        self.say("planner", result, tuple(content.values()))
+
+    def simulated(self, task, scalars, **changes):
+        result = {"scalars": scalars, "budget_exceeded": False, "code": "loaf v1"}
+        self.say("sim", TaskResult(task=task.task, state="done", result=result, **changes))
+
+
+def requests(n):
+    return tuple(
+        SimulationRequest(np.full(2, 0.1 * (k + 1)), {"best_K": 450.0 + k}, 1.0, "refine")
+        for k in range(n)
+    )
+
+
+def held(n=1, **memo):
+    return Proposal(x=np.full(2, 0.5), source="loaf", simulations=requests(n), memo=memo)
+
+
+def experiment(**memo):
+    return Proposal(x=np.full(2, 0.25), memo=memo)
+
+
+def test_an_answer_that_holds_is_followed_by_its_simulations_and_asked_again():
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), held(2, seen=1))
+    assert led.core.state.held == 0
+    for _ in range(2):
+        led.simulated(led.take("simulator"), {"height": 1.0, "crust": 0.1})
+    again = led.take("planner", "ask")
+    assert again.arguments["memo"] == {"seen": 1}
+    led.answer(again, experiment())
+    assert [p.number for p in led.core.state.proposed] == [0]
+
+
+@pytest.mark.parametrize("scalars", ["high", {"height": "high"}, {"height": None}])
+def test_an_answer_that_is_no_prediction_has_failed(scalars):
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), held(1))
+    led.simulated(led.take("simulator"), scalars)
+    only = led.core.state.simulated[0]
+    assert only.state == "failed"
+    assert "cannot be kept" in only.reason
+    assert led.core.state.held is None
+    led.take("planner", "ask")
+
+
+def test_an_answer_that_comes_twice_counts_once():
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), held(1))
+    task = led.take("simulator")
+    for _ in range(2):
+        led.simulated(task, {"height": 1.0, "crust": 0.1})
+    assert len(led.core.state.simulated) == 1
+
+
+def test_an_experiment_does_not_wait_for_a_simulator_that_never_comes():
+    led = Led()
+    led.here("planner", "planner")
+    led.answer(led.take("planner", "ask"), held(2))
+    assert any("waits for 2 simulations" in reason for reason in led.core.waiting())
+    for _ in range(200):
+        led.now_s = max(led.core.wake_at_s or 0.0, led.now_s + 0.5)
+        led.perform(led.core.tick(led.now_s))
+        if led.core.state.held is None:
+            break
+    assert {s.state for s in led.core.state.simulated} == {"cancelled"}
+    assert "no simulation agent was present" in led.core.state.simulated[0].reason
+    led.take("planner", "ask")
+
+
+def test_withdrawn_simulations_are_cancelled_at_their_agent():
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), held(2))
+    first = led.take("simulator")
+    led.say("sim", TaskPartial(task=first.task, n=0, result={"done": 0.4}))
+    assert led.core.view()["theory"]["progress"] == [0.4]
+    led.simulated(led.take("simulator"), {"height": 1.0, "crust": 0.1})
+    batch_task = led.take("planner", "simulate")
+    led.answer(batch_task, Proposal(x=np.full(2, 0.5), simulations=requests(1), withdrawn=(0,)))
+    assert CancelTask(task=first.task) in led.sent
+    assert [s.state for s in led.core.state.simulated] == ["done", "cancelled"]
+
+
+def test_an_answer_that_fails_forgets_nothing():
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), held(1, guard={"is_off": True}))
+    led.simulated(led.take("simulator"), {"height": 1.0, "crust": 0.1})
+    task = led.take("planner", "ask")
+    led.say("planner", TaskResult(task=task.task, state="failed", reason="it broke"))
+    assert "fallback" in led.core.state.proposed[0].why
+    assert led.core.state.memo == {"guard": {"is_off": True}}
+
+
+def test_a_plan_that_was_overtaken_by_a_proposal_is_dropped():
+    """It was made without that proposal's memo, and would overwrite it."""
+    led = Led()
+    led.here("planner", "planner")
+    led.here("sim", "simulator")
+    led.answer(led.take("planner", "ask"), experiment(n=0))
+    led.answer(led.take("planner", "ask"), experiment(n=1))
+    late = led.take("planner", "simulate")
+    led.core._errands.propose(2)
+    led.perform(led.core._finish_turn())
+    led.answer(led.take("planner", "ask"), experiment(n=2))
+    led.answer(late, Proposal(x=np.full(2, 0.5), simulations=requests(1), memo={"n": 1}))
+    assert led.core.state.batches == ()
+    assert led.core.state.memo == {"n": 2}
