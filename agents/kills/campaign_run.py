@@ -62,6 +62,7 @@ def small_campaign(
     in_process: bool = True,
     clock_factor: float = 40.0,
     seed: int = 5,
+    with_theory: bool = False,
 ) -> dict[str, Any]:
     """Return a campaign of small films, each growth of which takes a second or two.
 
@@ -71,9 +72,12 @@ def small_campaign(
         in_process: compute agents are threads of the conductor, not Ray actors.
         clock_factor: laboratory seconds in one real second.
         seed: of everything random.
+        with_theory: a small theory of growth stands beside; `planner` has to use it.
     """
     served = {"served": "chamber"}
+    theory = {"theory": _small_theory()} if with_theory else {}
     return {
+        **theory,
         "campaign": "kills",
         "protocol": "grow_film",
         "seed": seed,
@@ -96,6 +100,25 @@ def small_campaign(
         "planner": planner,
         "budget": {"experiments": experiments},
         "placement": {"in_process": in_process},
+    }
+
+
+def _small_theory() -> dict[str, Any]:
+    return {
+        "simulator": {
+            "name": "kmc_growth",
+            "settings": {"size": 32, "multi_hop": 8},
+            "num_cpus": 0.5,
+            "cost_h": 0.0005,
+            "at_most": 200,
+        },
+        "theta": {
+            "surface_barrier_eV": {"mean": 1.3, "sd": 0.04},
+            "bond_energy_eV": {"mean": 0.25, "sd": 0.03, "at_least": 0.1},
+            "thermocouple_offset_K": {"mean": 0.0, "sd": 12.0},
+            "log_flux_factor": {"mean": 0.0, "sd": 0.08},
+        },
+        "observables": ["intensity_1ML", "intensity_2ML"],
     }
 
 
