@@ -54,6 +54,7 @@ class Theory:
         is_maximised: False where a small objective is wanted.
         simulation_h: what one simulation costs [h].
         experiment_h: what one experiment costs now [h].
+        left: simulations that may still be asked for.
         coordinates: combinations of knobs and parameters on which its answer depends, as arithmetic
             (see `theory.coordinates`); {}: it does not say.
         constants: values of parameters that are left out, for the coordinates.
@@ -69,6 +70,7 @@ class Theory:
     is_maximised: bool = True
     simulation_h: float = 0.01
     experiment_h: float = 1.0
+    left: int = 1_000_000
     coordinates: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
 
@@ -99,6 +101,7 @@ class Theory:
             "is_maximised": self.is_maximised,
             "simulation_h": self.simulation_h,
             "experiment_h": self.experiment_h,
+            "left": self.left,
             "coordinates": [[name, text] for name, text in self.coordinates.items()],
             "constants": dict(self.constants),
         }

@@ -101,13 +101,13 @@ class TheoryBO(Planner, name="theory_bo"):
         if theory is None or known.k:
             return self._without_theory.initial(known)
         asked = known.simulations.m + len(known.simulations.pending_x)
-        if "held" in known.memo or asked or known.n or len(known.pending):
+        if "held" in known.memo or asked or known.n or len(known.pending) or not theory.left:
             # once only: a simulator that gives nothing must not keep the machine waiting
             return None
         return Proposal(
             x=np.full(known.d, 0.5),
             source=theory.simulator,
-            simulations=prior_design(known, range(self.first)),
+            simulations=prior_design(known, range(min(self.first, theory.left))),
             why={"expert": "design", "simulations": 0.0},
             memo={**known.memo, "held": [known.proposal, 0]},
         )
@@ -122,13 +122,14 @@ class TheoryBO(Planner, name="theory_bo"):
         with expected_warnings(), _on(self.device):
             thought = self._think(known, theory)
             rng = np.random.default_rng(known.seed)
+            n_wanted = min(self.batch, theory.left)
             wanted = wanted_simulations(
-                known, theory, thought.belief, thought.choice, self.batch, rng
+                known, theory, thought.belief, thought.choice, n_wanted, rng
             )
             drop = unwanted(known, theory, thought.belief)
         why, memo = dict(thought.why), dict(thought.memo)
         weight = thought.guard.weight
-        best = wanted[0].gain_per_h
+        best = max((w.gain_per_h for w in wanted), default=0.0)
         why["simulation_gain_per_h"] = best
         waited = memo.get("held", [-1, 0])
         n_held = waited[1] if waited[0] == known.proposal else 0
@@ -159,11 +160,11 @@ class TheoryBO(Planner, name="theory_bo"):
         """Return the rest of the design first, then what could change the next choice."""
         theory = known.theory
         nothing = Proposal(x=np.full(known.d, 0.5), memo=known.memo)
-        if theory is None or known.k or self._is_off(known):
+        if theory is None or known.k or not theory.left or self._is_off(known):
             return nothing
         asked = known.simulations.m + len(known.simulations.pending_x)
         if asked < self.design:
-            rows = range(asked, min(asked + self.batch, self.design))
+            rows = range(asked, min(asked + min(self.batch, theory.left), self.design))
             return Proposal(
                 x=nothing.x,
                 simulations=prior_design(known, rows),
@@ -175,8 +176,9 @@ class TheoryBO(Planner, name="theory_bo"):
         with expected_warnings(), _on(self.device):
             thought = self._think(known, theory)
             rng = np.random.default_rng(known.seed)
+            n_wanted = min(self.batch, theory.left)
             wanted = wanted_simulations(
-                known, theory, thought.belief, thought.choice, self.batch, rng
+                known, theory, thought.belief, thought.choice, n_wanted, rng
             )
             drop = unwanted(known, theory, thought.belief)
         why = {**thought.why, "simulation_gain_per_h": wanted[0].gain_per_h}

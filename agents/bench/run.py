@@ -71,6 +71,7 @@ class Setting:
             OBSERVABLES,
             simulation_h=self.file.costs.simulation_h,
             experiment_h=self.file.costs.experiment_h,
+            at_most=self.file.budget.simulations,
         )
 
     @property

@@ -60,11 +60,13 @@ def known_of_theory(state: CampaignState, space: Space, batch: int, theory: Theo
 
 
 def _now(theory: Theory, state: CampaignState) -> Theory:
-    """Return the theory with what an experiment costs by now, and the code that predicts."""
+    """Return the theory with what an experiment costs by now, what is left, and the code that predicts."""
     code = next((s.code for s in reversed(state.simulated) if s.state == "done"), theory.code)
-    if not state.ended or state.lab_s <= 0:
-        return replace(theory, code=code)
-    return replace(theory, code=code, experiment_h=state.lab_s / len(state.ended) / 3600.0)
+    left = max(0, theory.left - sum(len(batch.wanted) for batch in state.batches))
+    experiment_h = theory.experiment_h
+    if state.ended and state.lab_s > 0:
+        experiment_h = state.lab_s / len(state.ended) / 3600.0
+    return replace(theory, code=code, left=left, experiment_h=experiment_h)
 
 
 def _simulations(state: CampaignState, space: Space, theory: Theory) -> Simulations:

@@ -16,6 +16,7 @@ def theory_with(
     *,
     simulation_h: float,
     experiment_h: float,
+    at_most: int,
     is_maximised: bool = True,
 ) -> Theory:
     """Return a theory with the coordinates of its simulator.
@@ -26,6 +27,7 @@ def theory_with(
         observables: the objective first.
         simulation_h: what one simulation costs [h].
         experiment_h: what one experiment costs [h].
+        at_most: simulations in the whole campaign.
         is_maximised: False where a small objective is wanted.
     """
     return Theory(
@@ -37,6 +39,7 @@ def theory_with(
         is_maximised=is_maximised,
         simulation_h=simulation_h,
         experiment_h=experiment_h,
+        left=at_most,
         coordinates=dict(simulator.coordinates),
         constants={n: value for n, value in simulator.absent.items() if n not in priors},
     )
@@ -53,6 +56,7 @@ def theory_of(config: Mapping[str, Any]) -> Theory | None:
         section["observables"],
         simulation_h=section["simulator"]["cost_h"],
         experiment_h=section["experiment_h"],
+        at_most=section["simulator"]["at_most"],
         is_maximised="maximise" in config["goal"],
     )
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from twinloop.errors import PlanningFailed
 from twinloop.planners.interface import EXPERIMENT, Known
 from twinloop.planners.known import simulations_seed
 from twinloop.planners.plain_bo import PlainBO
@@ -88,6 +89,64 @@ def test_a_dear_simulation_is_not_waited_for():
     assert TheoryBO(holds=5).ask(replace(known, theory=dear)).source == EXPERIMENT
     planned = TheoryBO(design=48, first=48).ask_simulations(replace(known, theory=dear))
     assert planned.simulations == ()
+
+
+def test_no_more_simulations_are_asked_for_than_the_budget_leaves():
+    known = example_theory(1, m=30, x=np.array([[0.5, 0.5]]))
+    two = replace(known, theory=replace(known.theory, left=2))
+    assert len(TheoryBO().ask(two).simulations) == 2
+    none = replace(known, theory=replace(known.theory, left=0))
+    assert TheoryBO().ask(none).source == EXPERIMENT
+    assert TheoryBO().ask_simulations(none).simulations == ()
+    nothing_yet = example_theory(0, m=0)
+    nothing_yet = replace(nothing_yet, theory=replace(nothing_yet.theory, left=0))
+    assert TheoryBO().opening(nothing_yet) is None
+
+
+@pytest.mark.parametrize("m", [0, 10])
+def test_a_theory_that_gives_nothing_leaves_the_plain_planner_and_no_second_wait(m):
+    known = example_theory(0, m=0)
+    memo = TheoryBO().opening(known).memo
+    known = replace(example_theory(0, m=m), memo=memo)
+    assert TheoryBO().opening(known) is None
+    answer = TheoryBO().ask(known)
+    assert (answer.source, answer.why["expert"]) == (EXPERIMENT, "plain")
+    only_hints = example_theory(2, m=64)
+    only_hints.simulations.exceeded[:] = True
+    assert TheoryBO().ask(only_hints).why["expert"] == "plain"
+
+
+def test_with_constraints_the_plain_planner_chooses():
+    known = example_theory(8, m=64, slack=np.linspace(-1.0, 1.0, 8)[:, None])
+    answer = TheoryBO().ask(known)
+    assert answer.why["expert"] == "plain"
+    assert "probability_feasible" in answer.why
+
+
+def test_an_answer_that_falls_down_the_ladder_keeps_the_judgement_on_theory():
+    class Failing(TheoryBO, name="failing"):
+        def propose(self, _known):
+            raise PlanningFailed("failing", "the fit gave nothing")
+
+    known = replace(example_theory(3, m=64), memo={"guard": {"is_off": True}, "mode": [0.0]})
+    answer = Failing().ask(known)
+    assert answer.why["rung"] == "sobol"
+    assert answer.memo["guard"] == {"is_off": True}
+    assert "mode" not in answer.memo
+
+
+def test_a_small_objective_may_be_wanted():
+    known = example_theory(6, m=128)
+    turned = replace(
+        known,
+        y=-known.y,
+        theory=replace(known.theory, is_maximised=False),
+    )
+    best = TheoryBO(holds=0).ask(known)
+    # theory and experiment say the same numbers, and what is small is sought: far from the bump
+    worst = TheoryBO(holds=0).ask(turned)
+    assert np.linalg.norm(best.x - (0.6, 0.4)) < 0.3
+    assert np.linalg.norm(worst.x - (0.6, 0.4)) > 0.4
 
 
 def test_simulations_are_asked_near_what_is_believed_and_not_twice():
