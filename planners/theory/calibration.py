@@ -142,8 +142,9 @@ def calibrate(
         return Calibration(z, (_TAU, _TAU), np.r_[np.zeros(t), _log_tau(emulator)], 1.0)
     posterior = _Posterior(found, emulator, theory)
     # the emulator's error is another one at the modes than at the prior's mean
-    posterior.take_error_at(posterior.find_modes(rng, start)[0])
-    modes = posterior.find_modes(rng, start)
+    first = posterior.find_modes(posterior.starts(rng, start))
+    posterior.take_error_at(first[0])
+    modes = posterior.find_modes(first)
     parts = [_Part(mode, posterior.covariance_at(mode)) for mode in modes]
     draws, weights, effective = np.zeros((0, t + 2)), np.zeros(0), 0.0
     for _ in range(2):
@@ -267,22 +268,25 @@ class _Posterior:
             density: Floats = self._log(torch.as_tensor(draws)).cpu().numpy()
         return density
 
-    def find_modes(self, rng: np.random.Generator, start: Sequence[float]) -> list[Floats]:
-        """Return the modes found, the best first, none of them far below it or near another.
+    def starts(self, rng: np.random.Generator, start: Sequence[float]) -> list[Floats]:
+        """Return where a search for modes begins.
 
-        The search begins at the prior's mean, at `start`, and at the best draws of the prior that
-        are not near each other: one film may be what it is for opposite reasons.
+        At the prior's mean, at `start`, and at the best draws of the prior that are not near each
+        other: one film may be what it is for opposite reasons.
         """
-        from scipy.optimize import minimize
-
         tail = self._log_tau.cpu().numpy()
-        starts = [np.r_[np.zeros(self._t), tail]]
+        found = [np.r_[np.zeros(self._t), tail]]
         if len(start) == self._t + 2:
-            starts.append(np.asarray(start, dtype=np.float64))
+            found.append(np.asarray(start, dtype=np.float64))
         z = rng.standard_normal((_PRIOR_STARTS, self._t))
         drawn = np.hstack([z, np.tile(tail, (_PRIOR_STARTS, 1))])
         order = np.argsort(-self.log_density(drawn), kind="stable")
-        starts += _apart([drawn[row] for row in order], _FAR, _DRAWN_STARTS)
+        return found + _apart([drawn[row] for row in order], _FAR, _DRAWN_STARTS)
+
+    def find_modes(self, starts: Sequence[Floats]) -> list[Floats]:
+        """Return the modes found, the best first, none of them far below it or near another."""
+        from scipy.optimize import minimize
+
         options = {"maxiter": _ITERATIONS}
         found = [
             minimize(self._cost, s, jac=True, method="L-BFGS-B", options=options) for s in starts
