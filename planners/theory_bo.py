@@ -12,7 +12,6 @@ and the choice between sources are ours (`theory/guard.py`, `theory/agenda.py`).
 """
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from twinloop.planners.interface import Known, Planner, Proposal, Theory
+from twinloop.planners.interface import Known, Planner, Proposal, SimulationRequest, Theory
 from twinloop.planners.plain_bo import PlainBO, expected_warnings
 from twinloop.planners.space import Floats
 from twinloop.planners.theory.agenda import (
@@ -53,8 +52,16 @@ class _Thought:
     belief: TheoryBelief
     guard: Guard
     choice: Choice
-    memo: Mapping[str, Any]
-    why: Mapping[str, float | str]
+    wanted: tuple[SimulationRequest, ...]
+    withdrawn: tuple[int, ...]
+    memo: dict[str, Any]
+    why: dict[str, float | str]
+
+    @property
+    def worth(self) -> tuple[SimulationRequest, ...]:
+        """The simulations that are worth their cost beside the best experiment."""
+        least = _WORTH * float(self.why["gain_per_h"])
+        return tuple(w for w in self.wanted if w.gain_per_h > least)
 
 
 class TheoryBO(Planner, name="theory_bo"):
@@ -120,41 +127,7 @@ class TheoryBO(Planner, name="theory_bo"):
         if known.simulations.n_usable < _LEAST_SIMULATIONS:
             return self._propose_plainly(known)
         with expected_warnings(), _on(self.device):
-            thought = self._think(known, theory)
-            rng = np.random.default_rng(known.seed)
-            n_wanted = min(self.batch, theory.left)
-            wanted = wanted_simulations(
-                known, theory, thought.belief, thought.choice, n_wanted, rng
-            )
-            drop = unwanted(known, theory, thought.belief)
-        why, memo = dict(thought.why), dict(thought.memo)
-        weight = thought.guard.weight
-        best = max((w.gain_per_h for w in wanted), default=0.0)
-        why["simulation_gain_per_h"] = best
-        waited = memo.get("held", [-1, 0])
-        n_held = waited[1] if waited[0] == known.proposal else 0
-        if weight >= _TRUSTED and best > float(why["gain_per_h"]) and n_held < self.holds:
-            memo["held"] = [known.proposal, n_held + 1]
-            return Proposal(
-                x=thought.choice.x,
-                source=theory.simulator,
-                simulations=wanted,
-                withdrawn=drop,
-                why=why,
-                memo=memo,
-            )
-        worth = tuple(w for w in wanted if w.gain_per_h > _WORTH * float(why["gain_per_h"]))
-        if weight >= _TRUSTED:
-            x, why["expert"] = thought.choice.x, "theory"
-        else:
-            plain = self._propose_plainly(known)
-            x, memo = plain.x, {**memo, **plain.memo}
-            why = {**why, **{k: v for k, v in plain.why.items() if k not in {"mean", "sd"}}}
-        expected = self._foresee(known, theory, thought.belief, x)
-        guard = thought.guard.expecting(expected)
-        memo["guard"] = guard.to_json()
-        why |= self._expectation(thought.belief, expected, weight, x)
-        return Proposal(x=x, simulations=worth, withdrawn=drop, why=why, memo=memo)
+            return self._choose(known, theory, self._think(known, theory))
 
     def simulate(self, known: Known) -> Proposal:
         """Return the rest of the design first, then what could change the next choice."""
@@ -175,15 +148,13 @@ class TheoryBO(Planner, name="theory_bo"):
             return nothing
         with expected_warnings(), _on(self.device):
             thought = self._think(known, theory)
-            rng = np.random.default_rng(known.seed)
-            n_wanted = min(self.batch, theory.left)
-            wanted = wanted_simulations(
-                known, theory, thought.belief, thought.choice, n_wanted, rng
-            )
-            drop = unwanted(known, theory, thought.belief)
-        why = {**thought.why, "simulation_gain_per_h": wanted[0].gain_per_h}
-        worth = tuple(w for w in wanted if w.gain_per_h > _WORTH * float(why["gain_per_h"]))
-        return Proposal(x=nothing.x, simulations=worth, withdrawn=drop, why=why, memo=thought.memo)
+        return Proposal(
+            x=nothing.x,
+            simulations=thought.worth,
+            withdrawn=thought.withdrawn,
+            why=thought.why,
+            memo=thought.memo,
+        )
 
     def belief(self, known: Known, x: Floats) -> dict[str, Floats]:
         """Return what is believed of the objective at points, for people to look at.
@@ -224,10 +195,14 @@ class TheoryBO(Planner, name="theory_bo"):
     def _is_off(self, known: Known) -> bool:
         return bool(known.memo.get("guard", {}).get("is_off", False))
 
-    def _propose_plainly(self, known: Known) -> Proposal:
+    def _plainly(self, known: Known) -> Proposal:
         """Return exactly what the plain planner would, with all the same experiments."""
         plain = self._without_theory
-        found = plain.initial(known) or plain.propose(known)
+        return plain.initial(known) or plain.propose(known)
+
+    def _propose_plainly(self, known: Known) -> Proposal:
+        """Return the plain planner's point where theory has no say."""
+        found = self._plainly(known)
         why: dict[str, float | str] = {**found.why, "expert": "plain"}
         if known.theory is not None:
             why["theory_weight"] = Guard.from_json(known.memo.get("guard", {})).weight
@@ -266,7 +241,49 @@ class TheoryBO(Planner, name="theory_bo"):
             "discrepancy_absolute": belief.discrepancy.absolute,
             "simulations": float(emulator.m),
         }
-        return _Thought(belief, guard, choice, memo, why)
+        wanted = wanted_simulations(
+            known,
+            theory,
+            belief,
+            choice,
+            min(self.batch, theory.left),
+            np.random.default_rng(known.seed),
+        )
+        why["simulation_gain_per_h"] = max((w.gain_per_h for w in wanted), default=0.0)
+        drop = unwanted(known, theory, belief)
+        return _Thought(belief, guard, choice, wanted, drop, memo, why)
+
+    def _choose(self, known: Known, theory: Theory, thought: _Thought) -> Proposal:
+        """Return the experiment of theory, or the plain one, or simulations that it waits for."""
+        why, memo, guard = thought.why, thought.memo, thought.guard
+        is_trusted = guard.weight >= _TRUSTED
+        waited = memo.get("held", [-1, 0])
+        n_held = waited[1] if waited[0] == known.proposal else 0
+        is_worth_it = float(why["simulation_gain_per_h"]) > float(why["gain_per_h"])
+        if is_trusted and is_worth_it and n_held < self.holds:
+            return Proposal(
+                x=thought.choice.x,
+                source=theory.simulator,
+                simulations=thought.wanted,
+                withdrawn=thought.withdrawn,
+                why=why,
+                memo={**memo, "held": [known.proposal, n_held + 1]},
+            )
+        x = thought.choice.x
+        if not is_trusted:
+            plain = self._plainly(known)
+            x, memo = plain.x, {**memo, **plain.memo}
+            why = {**why, **{k: v for k, v in plain.why.items() if k not in {"mean", "sd"}}}
+            why["expert"] = "plain"
+        expected = self._foresee(known, theory, thought.belief, x)
+        why = {**why, **self._expectation(thought.belief, expected, guard.weight, x)}
+        return Proposal(
+            x=x,
+            simulations=() if guard.is_off else thought.worth,
+            withdrawn=thought.withdrawn,
+            why=why,
+            memo={**memo, "guard": guard.expecting(expected).to_json()},
+        )
 
     def _expectation(
         self, belief: TheoryBelief, expected: Foresight, weight: float, x: Floats

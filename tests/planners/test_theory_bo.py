@@ -189,3 +189,16 @@ def test_belief_is_the_bump_with_its_uncertainty():
     assert found["theory_mean"][0] == pytest.approx(1.0, abs=0.12)
     assert found["mean"][1] < 0.2
     assert np.all(found["sd"] > 0)
+
+
+def test_a_theory_that_is_doubted_goes_on_learning():
+    known = example_theory(6, m=64)
+    stale = TheoryBO(holds=0).ask(example_theory(2, m=64)).memo
+    doubted = {**stale, "guard": {**stale["guard"], "log_odds": -1.0}}
+    answer = TheoryBO().ask(replace(known, memo=doubted))
+    assert answer.why["expert"] == "plain"
+    # the point is the plain planner's, the judgement and the calibration are of now
+    assert answer.memo["guard"]["scored"] == 6
+    assert answer.memo["calibration"] != stale["calibration"]
+    assert "hyperparameters" in answer.memo
+    assert np.array_equal(answer.x, PlainBO().ask(known).x)
