@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "inlined"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,4 +23,16 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         function: plain Python over numbers and numpy arrays.
     """
     kernel: Callable[P, R] = numba.njit(nogil=True, cache=True)(function)
+    return kernel
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` compiled into every kernel that calls it, for the parts of an inner loop.
+
+    A call that passes many arrays costs more than what such a part does.
+
+    Args:
+        function: plain Python over numbers and numpy arrays.
+    """
+    kernel: Callable[P, R] = numba.njit(nogil=True, cache=True, forceinline=True)(function)
     return kernel

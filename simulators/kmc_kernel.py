@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.simulators.compiled import compiled
+from twinloop.simulators.compiled import compiled, inlined
 
 __all__ = [
     "DEPOSITED",
@@ -60,7 +60,7 @@ def seed_random(seed: np.uint64, state: NDArray[np.uint64]) -> None:
         state[i] = x ^ (x >> np.uint64(31))
 
 
-@compiled
+@inlined
 def next_random(s: NDArray[np.uint64]) -> np.uint64:
     """Return the next 64 random bits of xoshiro256++ and move its state on.
 
@@ -81,13 +81,13 @@ def next_random(s: NDArray[np.uint64]) -> np.uint64:
     return result
 
 
-@compiled
+@inlined
 def _unit(bits: np.uint64) -> float:
     """Return a number in [0, 1) from the upper 53 bits."""
     return np.float64(bits >> np.uint64(11)) * _TO_UNIT
 
 
-@compiled
+@inlined
 def _class_of(
     site: int, heights: NDArray[np.int32], neighbours: NDArray[np.int32], floor: int
 ) -> int:
@@ -102,7 +102,7 @@ def _class_of(
     return n
 
 
-@compiled
+@inlined
 def _move_to_class(
     site: int,
     new: int,
@@ -157,7 +157,7 @@ def fill_lists(
         counts[c] += 1
 
 
-@compiled
+@inlined
 def _remove_atom(
     site: int,
     heights: NDArray[np.int32],
@@ -179,7 +179,7 @@ def _remove_atom(
     _move_to_class(site, new, classes, members, places, counts)
 
 
-@compiled
+@inlined
 def _add_atom(
     site: int,
     heights: NDArray[np.int32],
@@ -226,7 +226,7 @@ def _funnel(
         here = lowest
 
 
-@compiled
+@inlined
 def _walk(
     site: int,
     hops: int,
@@ -268,9 +268,22 @@ def _walk(
     if here == site:
         heights[site] += 1
         return
-    new = _class_of(site, heights, neighbours, floor)
-    _move_to_class(site, new, classes, members, places, counts)
-    _add_atom(here, heights, neighbours, floor, classes, members, places, counts)
+    left = _class_of(site, heights, neighbours, floor)
+    h = heights[here] + 1
+    bound = classes[here] != left
+    for d in range(4):
+        if heights[neighbours[here, d]] >= h:
+            bound = True
+    if bound:
+        _move_to_class(site, left, classes, members, places, counts)
+        _add_atom(here, heights, neighbours, floor, classes, members, places, counts)
+        return
+    # Still free, and the two sites only change their parts: so do their places in the lists.
+    heights[here] = h
+    place, other = places[site], places[here]
+    members[0, place], members[left, other] = here, site
+    places[site], places[here] = other, place
+    classes[site], classes[here] = left, 0
 
 
 @compiled
