@@ -212,6 +212,11 @@ class Film:
         return float(self._tally[kmc_kernel.DESORBED]) / self._heights.size
 
     @property
+    def coverage_ML(self) -> float:
+        """Atoms that came and stayed, per site [ML]."""
+        return self.deposited_ML - self.desorbed_ML
+
+    @property
     def events(self) -> int:
         """Events so far: arrivals, hops (refused ones too), desorptions."""
         return int(self._tally[kmc_kernel.DEPOSITED] + self._tally[kmc_kernel.THERMAL])

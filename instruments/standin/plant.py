@@ -189,7 +189,7 @@ class Plant:
             "surface_K": self.surface_K,
             "growths": self.growths,
             "sample": None if self.sample is None else self.sample.name,
-            "coverage_ML": 0.0 if film is None else film.deposited_ML - film.desorbed_ML,
+            "coverage_ML": 0.0 if film is None else film.coverage_ML,
             "mixing": 0.0 if self.sample is None else self.sample.mixing,
         }
 

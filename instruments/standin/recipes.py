@@ -283,7 +283,7 @@ class _Growth:
             "growth_ended",
             sample=self.sample.name,
             growth=self.trace.growth,
-            true_coverage_ML=self.sample.film.deposited_ML,
+            true_coverage_ML=self.sample.film.coverage_ML,
             events=self.sample.film.events,
             is_coarse=self.is_coarse,
             **self.run.facts(state),

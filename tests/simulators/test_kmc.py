@@ -33,6 +33,7 @@ def test_atoms_on_the_film_are_those_that_arrived_less_those_that_left(multi_hop
     film.advance(temperature_K=800.0, flux_ML_per_s=1.0, duration_s=1.3)
     assert film.desorbed_ML > 0
     assert film.heights.mean() == pytest.approx(film.deposited_ML - film.desorbed_ML, abs=1e-12)
+    assert film.coverage_ML == pytest.approx(film.heights.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("multi_hop", [1, 8])

@@ -245,6 +245,8 @@ def test_what_desorbs_is_not_part_of_the_coverage():
     numbers = run(chamber, growth(dose=2.0)).numbers
     assert numbers["dose_ML"] == pytest.approx(2.0)
     assert 0.0 < chamber.truth()["coverage_ML"] < 1.9
+    ended = next(e for e in chamber.log.events if e["kind"] == "growth_ended")
+    assert ended["true_coverage_ML"] == pytest.approx(chamber.truth()["coverage_ML"])
 
 
 def test_a_thermocouple_that_jumps_is_hotter_than_it_says():
