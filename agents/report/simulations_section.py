@@ -141,6 +141,10 @@ def _pool_words(pool: Pool) -> str:
         "Busy is the time that answered simulations took, as the workers measured it; how long "
         "one ran that was withdrawn half-way nobody noted, so this is a lower bound."
     )
+    words += (
+        f" {pool.share(pool.waited_s):.1%} of the time a simulator had nothing to do while the "
+        "planner thought."
+    )
     if pool.lost_s > 0:
         words += f" {duration(pool.lost_s)} went into simulations that failed."
     return words

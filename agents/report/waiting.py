@@ -27,17 +27,23 @@ class Pool:
         busy_s: busy time of each, by place; simulations side by side count once [s].
         span_s: time the campaign was led [s].
         lost_s: of it, what failed simulations took [s].
+        waited_s: idle time of all together while the planner thought of what to do next [s].
     """
 
     busy_s: dict[str, float]
     span_s: float
     lost_s: float
+    waited_s: float = 0.0
 
     @property
     def utilisation(self) -> float:
         """Busy share of all places together, 0 to 1."""
+        return min(self.share(sum(self.busy_s.values())), 1.0)
+
+    def share(self, part_s: float) -> float:
+        """Return a part of the time of all places together, 0 to 1."""
         whole_s = self.span_s * len(self.busy_s)
-        return min(sum(self.busy_s.values()) / whole_s, 1.0) if whole_s > 0 else 0.0
+        return part_s / whole_s if whole_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +74,15 @@ class Waits:
 
 def pool_of(history: History) -> Pool:
     """Return how busy each place was that answered simulations."""
-    busy = {place: busy_s(bars) for place, bars in sorted(simulation_bars(history).items())}
+    bars = dict(sorted(simulation_bars(history).items()))
+    busy = {place: busy_s(own) for place, own in bars.items()}
     lost_s = sum(s.wall_s for s in history.simulated if s.state == "failed")
-    return Pool(busy, history.end_s, lost_s)
+    thinking = [*_thinking(history), *_thinking_of_simulations(history)]
+    waited_s = 0.0
+    for own in bars.values():
+        idle = _without([(0.0, history.end_s)], [(bar.start_s, bar.end_s) for bar in own])
+        waited_s += _length(_within(idle, thinking))
+    return Pool(busy, history.end_s, lost_s, waited_s)
 
 
 def waits_of(history: History) -> Waits:
@@ -107,6 +119,12 @@ def _thinking(history: History) -> list[Span]:
     events: list[Proposed | SimulationsProposed] = [*history.proposed.values()]
     events += [event for event in history.batches.values() if event.proposal is not None]
     return [(history.times.get(event.basis, event.at_s), event.at_s) for event in events]
+
+
+def _thinking_of_simulations(history: History) -> list[Span]:
+    """Return when the planner thought about simulations alone."""
+    alone = [event for event in history.batches.values() if event.proposal is None]
+    return [(history.times.get(event.basis, event.at_s), event.at_s) for event in alone]
 
 
 def _simulating(history: History) -> list[Span]:

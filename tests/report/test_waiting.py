@@ -103,3 +103,17 @@ def test_the_pool_is_busy_for_the_answered_simulations_of_each_place(run):
 def test_a_journal_of_no_length_has_no_utilisation(run):
     pool, waits = pool_of(read(run)), waits_of(read_history(Evidence(run.folder)))
     assert (pool.utilisation, waits.share(waits.free_s)) == (0.0, 0.0)
+
+
+def test_a_simulator_waits_for_the_planner_while_it_thinks_and_not_while_it_rests(run):
+    run.begin()
+    batch = run.want([WANTED] * 2, basis=run.n_events)
+    run.simulate(batch, 0, place="theory-0", wall_s=2.0, after_s=2.0)
+    # two thoughts: about simulations alone, and about an experiment
+    more = run.want([WANTED], basis=run.n_events, after_s=3.0)
+    run.simulate(more, 0, place="theory-0", wall_s=1.0, after_s=1.0)
+    number = run.propose(POINT, basis=run.n_events, after_s=4.0)
+    grow(run, number, lasting_s=9.0)
+    pool = pool_of(read(run))
+    assert pool.waited_s == pytest.approx(3.0 + 4.0)
+    assert pool.share(pool.waited_s) == pytest.approx(7.0 / run.at_s)
