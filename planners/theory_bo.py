@@ -1,11 +1,12 @@
 """Bayesian optimisation with theory in the loop.
 
 The belief about the next experiment is theory, calibrated by everything that the experiments
-measured, plus a discrepancy of learned scale. The first question is put to theory, not to the
-machine: as long as simulations are worth more for their cost, the experiment waits for them. A
-guard weighs theory against no theory by what each foresaw; the next point is theory's while theory
-has the larger weight, else the one that plain Bayesian optimisation would have chosen from all the
-same experiments. A theory that misleads is switched off, and says so.
+measured, less a loss that it may not know, plus a discrepancy of learned scale. The first question is
+put to theory, not to the machine: as long as simulations are worth more for their cost, the
+experiment waits for them. A guard weighs theory against no theory by what each foresaw; the next
+point is theory's or the one that plain Bayesian optimisation would have chosen from all the same
+experiments, whichever both beliefs together expect more of. A theory that misleads is switched off,
+and says so.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294; the guard
 and the choice between sources are ours (`theory/guard.py`, `theory/agenda.py`).
@@ -25,6 +26,8 @@ from twinloop.planners.space import Floats
 from twinloop.planners.theory.agenda import (
     Choice,
     best_experiment,
+    gains_with_theory,
+    gains_without_theory,
     unwanted,
     wanted_simulations,
 )
@@ -32,7 +35,8 @@ from twinloop.planners.theory.belief import TheoryBelief, believe
 from twinloop.planners.theory.calibration import calibrate, measured, remembered_mode
 from twinloop.planners.theory.design import prior_design
 from twinloop.planners.theory.emulator import Emulator, Remembered, fit_emulator
-from twinloop.planners.theory.guard import Foresight, Guard, foresee_without_theory
+from twinloop.planners.theory.guard import Forecast, Foresight, Guard, foresee_without_theory
+from twinloop.planners.theory.loss import kept
 
 __all__ = ["TheoryBO"]
 
@@ -41,7 +45,7 @@ _WORTH = 0.05
 """A simulation below this part of the experiment's gain for its cost is not worth computing."""
 
 
-_TRUSTED = 0.5
+_TRUSTED = 0.1
 """Weight from which on theory chooses; below it theory goes on being judged until it is off."""
 
 
@@ -270,8 +274,8 @@ class TheoryBO(Planner, name="theory_bo"):
                 memo={**memo, "held": [known.proposal, n_held + 1]},
             )
         x = thought.choice.x
-        if not is_trusted:
-            plain = self._plainly(known)
+        plain = self._rival(known, thought)
+        if plain is not None:
             x, memo = plain.x, {**memo, **plain.memo}
             why = {**why, **{k: v for k, v in plain.why.items() if k not in {"mean", "sd"}}}
             why["expert"] = "plain"
@@ -285,16 +289,39 @@ class TheoryBO(Planner, name="theory_bo"):
             memo={**memo, "guard": guard.expecting(expected).to_json()},
         )
 
+    def _rival(self, known: Known, thought: _Thought) -> Proposal | None:
+        """Return the plain planner's proposal where it is the better one; None: theory's is.
+
+        While theory is doubted, it is. Else, once the plain planner has a model of its own, the two
+        points are compared by the gain that both beliefs together expect there: so a theory that
+        promises little, because it has seen what it believes in, gives way now and then to what may
+        be where it does not look.
+        """
+        weight = thought.guard.weight
+        if weight < _TRUSTED:
+            return self._plainly(known)
+        if known.n < max(self.n_initial, 2):
+            return None
+        plain = self._plainly(known)
+        x = np.stack([thought.choice.x, plain.x])
+        by_theory = gains_with_theory(known, thought.belief, x)
+        by_plain = gains_without_theory(
+            known, lambda places: self._without_theory.moments(known, places), x
+        )
+        gains = weight * by_theory + (1.0 - weight) * by_plain
+        return plain if gains[1] > gains[0] else None
+
     def _expectation(
         self, belief: TheoryBelief, expected: Foresight, weight: float, x: Floats
     ) -> dict[str, float | str]:
         """Return what is expected of the objective at the point, for people."""
         mean, sd = (float(v[0]) for v in belief.moments(x[None, :]))
-        plain_mean, plain_sd = expected.plain[0]
-        plain_mean *= belief.sign
+        plain_mean, plain_sd = belief.sign * expected.plain.mean[0], expected.plain.sd(0)
         blend = weight * mean + (1.0 - weight) * plain_mean
         square = weight * (sd**2 + (mean - blend) ** 2)
         square += (1.0 - weight) * (plain_sd**2 + (plain_mean - blend) ** 2)
+        import torch
+
         f = belief.theory(x[None, :])
         return {
             "mean": blend,
@@ -302,6 +329,7 @@ class TheoryBO(Planner, name="theory_bo"):
             "theory_mean": mean,
             "theory_sd": sd,
             "bare_theory_mean": float(f.mean()),
+            "loss": 1.0 - float(kept(x[None, :], torch.as_tensor(belief.loss)).mean()),
             "plain_mean": plain_mean,
             "plain_sd": plain_sd,
             "discrepancy_sd": float(np.hypot(belief.discrepancy.absolute,
@@ -314,30 +342,27 @@ class TheoryBO(Planner, name="theory_bo"):
         found = measured(known, theory, emulator.scatter.cpu().numpy())
         noise = _typical_noise(found.sd, found.is_there, emulator)
         of_theory = _theory_foresight(belief, emulator, x, noise)
-        values = known.simulations.values[~known.simulations.exceeded]
-        broad = np.stack([values.mean(axis=0), values.std(axis=0)], axis=1)
-        plain = foresee_without_theory(found.x, found.values, found.is_there, noise, broad, x)
+        usual = known.simulations.values[~known.simulations.exceeded]
+        plain = foresee_without_theory(found.x, found.values, found.is_there, noise, usual, x)
         return Foresight(tuple(float(v) for v in x), of_theory, plain)
 
 
 def _theory_foresight(
     belief: TheoryBelief, emulator: Emulator, x: Floats, noise: Floats
-) -> tuple[tuple[float, float], ...]:
+) -> Forecast:
     z = belief.z
     inputs = emulator.coordinates.of(np.tile(x, (len(z), 1)), z)
     means = emulator.mean(inputs).cpu().numpy()
     middle = emulator.coordinates.of(x[None, :], z.mean(axis=0)[None, :])
-    tau = belief.calibration.tau
-    found = []
-    for q in range(means.shape[1]):
-        if q == 0:
-            mean, sd = (float(v[0]) for v in belief.moments(x[None, :]))
-            found.append((belief.sign * mean, float(np.hypot(sd, noise[0]))))
-            continue
-        own = float(emulator.sd(middle, q)[0])
-        parts = (float(means[:, q].std()), own, tau[1], noise[q])
-        found.append((float(means[:, q].mean()), float(np.sqrt(np.square(parts).sum()))))
-    return tuple((float(f"{m:.6g}"), float(f"{s:.6g}")) for m, s in found)
+    own = np.array([float(emulator.sd(middle, q)[0]) for q in range(means.shape[1])])
+    open_ = np.full(means.shape[1], belief.calibration.tau[1])
+    # of the objective more is known: its discrepancy, and what that leaves open
+    objective, within = belief.samples(x[None, :])
+    means[:, 0] = belief.sign * objective[:, 0].cpu().numpy()
+    open_[0] = float(within[0])
+    off = means - means.mean(axis=0)
+    covariance = off.T @ off / len(z) + np.diag(own**2 + open_**2 + noise**2)
+    return Forecast.of(means.mean(axis=0), covariance)
 
 
 def _typical_noise(sd: Floats, is_there: NDArray[np.bool_], emulator: Emulator) -> Floats:

@@ -13,7 +13,7 @@ _NOT_FIGURES = {"mean", "sd", "rung", "fell", "fallback", "pending", "initial"}
 _OF_THEORY = {
     "theory_mean", "theory_sd", "bare_theory_mean", "plain_mean", "plain_sd", "simulations",
     "gain_per_h", "simulation_gain_per_h", "emulator_sd", "emulator_loo_rmse", "discrepancy_sd",
-    "discrepancy_relative", "discrepancy_absolute",
+    "discrepancy_relative", "discrepancy_absolute", "loss",
 }  # fmt: skip
 
 

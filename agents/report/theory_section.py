@@ -80,9 +80,10 @@ def _weight(history: History) -> str:
     found = "<h3>Theory against no theory</h3>" + figure(
         picture,
         "Above: the weight of theory against a model that knows the experiments alone, at each "
-        "decision; dots are experiments, by who chose them. Below: by how much theory foresaw "
-        "each experiment better (up) or worse (down) than that model, as the difference of their "
-        "logarithmic predictive densities.",
+        "decision; dots are experiments, by who chose them. Below: by how much theory foresaw the "
+        "objective of each experiment better (up) or worse (down) than that model, as the "
+        "difference of their logarithmic predictive densities; the weight counts everything that "
+        "was measured.",
     )
     pairs = [(a, b) for a, b in scores(history) if a is not None and b is not None]
     if not pairs:

@@ -11,6 +11,7 @@ Source: Jones, Schonlau & Welch, J. Global Optim. 13, 455 (1998), doi:10.1023/A:
 of several costs).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,16 @@ from twinloop.planners.theory.design import to_theta, to_z
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Choice", "best_experiment", "unwanted", "wanted_simulations"]
+__all__ = [
+    "Choice",
+    "best_experiment",
+    "gains_with_theory",
+    "gains_without_theory",
+    "unwanted",
+    "wanted_simulations",
+]
+
+Moments = Callable[[Floats], tuple[Floats, Floats]]
 
 _CANDIDATES = 640
 _NEAR = 192
@@ -60,18 +70,41 @@ def _improvement(mean: "Tensor", best: "Tensor", sd: "Tensor") -> "Tensor":
     return sd * (density + u * 0.5 * torch.erfc(-u / float(np.sqrt(2.0))))
 
 
-def best_experiment(known: Known, belief: TheoryBelief, rng: np.random.Generator) -> Choice:
-    """Return where an experiment is expected to gain most; what is pending counts as done."""
+def gains_with_theory(known: Known, belief: TheoryBelief, x: Floats) -> Floats:
+    """Return the expected improvement at points, shape (c,); what is pending counts as done."""
     best = belief.best_measured
     if len(known.pending):
         # a pending point will give what is expected there: only more than that is an improvement
         best = best.maximum(belief.samples(known.pending)[0].max(dim=1).values)
+    means, within = belief.samples(x)
+    found = _improvement(means, best[:, None], within.clamp_min(_LEAST_SD)).mean(0)
+    values: Floats = found.cpu().numpy()
+    return values
+
+
+def gains_without_theory(known: Known, plain: Moments, x: Floats) -> Floats:
+    """Return the expected improvement at points of a belief without theory, shape (c,).
+
+    Args:
+        known: with two experiments or more.
+        plain: gives its mean and standard deviation at points.
+        x: where, shape (c, d).
+    """
+    import torch
+
+    taken = np.vstack([known.x, known.pending]) if len(known.pending) else known.x
+    mean, sd = (torch.as_tensor(part) for part in plain(np.vstack([taken, x])))
+    n = len(taken)
+    found = _improvement(mean[n:], mean[:n].max(), sd[n:].clamp_min(_LEAST_SD))
+    values: Floats = found.cpu().numpy()
+    return values
+
+
+def best_experiment(known: Known, belief: TheoryBelief, rng: np.random.Generator) -> Choice:
+    """Return where an experiment is expected to gain most by theory."""
 
     def gains(x: Floats) -> Floats:
-        means, within = belief.samples(x)
-        found = _improvement(means, best[:, None], within.clamp_min(_LEAST_SD)).mean(0)
-        values: Floats = found.cpu().numpy()
-        return values
+        return gains_with_theory(known, belief, x)
 
     x = rng.random((_CANDIDATES, known.d))
     if known.n:
@@ -125,8 +158,7 @@ def wanted_simulations(
         )
         sd = sd * _left(emulator.correlation(inputs, pending, 0)).min(dim=1).values
     mean = belief.sign * emulator.mean(inputs, 0)
-    f = belief.theory(places).mean(0)
-    shift = belief.discrepancy.at(torch.as_tensor(places), f)[0].mean(0)
+    shift = belief.samples(places)[0].mean(0) - belief.theory(places).mean(0)
     best = belief.best_measured.mean()
     chosen: list[SimulationRequest] = []
     is_free = torch.ones(len(places), dtype=torch.bool)

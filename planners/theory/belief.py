@@ -15,6 +15,7 @@ from twinloop.planners.space import Floats
 from twinloop.planners.theory.calibration import Calibration, measured
 from twinloop.planners.theory.discrepancy import Discrepancy, learn
 from twinloop.planners.theory.emulator import Emulator
+from twinloop.planners.theory.loss import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ class TheoryBelief:
     Args:
         emulator, calibration, discrepancy: its parts.
         z: the samples that are used, shape (s, t).
+        loss: the unknown loss of each, shape (s, 1 + d).
         sign: -1 where the objective is to be small.
         x: where experiments are, shape (n, d).
     """
@@ -39,12 +41,17 @@ class TheoryBelief:
     calibration: Calibration
     discrepancy: Discrepancy
     z: Floats
+    loss: Floats
     sign: float
     x: Floats
 
     def theory(self, x: Floats) -> "Tensor":
         """Return bare theory of every sample, shape (s, c)."""
         return _theory(self.emulator, x, self.z, self.sign)
+
+    def calibrated(self, x: Floats) -> "Tensor":
+        """Return what theory and the loss that it does not know leave, of every sample, (s, c)."""
+        return _with_loss(self.emulator, x, self.z, self.loss, self.sign)
 
     def emulator_sd(self, x: Floats) -> "Tensor":
         """Return the emulator's error at the middle of the samples, shape (c,)."""
@@ -58,7 +65,7 @@ class TheoryBelief:
         """
         import torch
 
-        f = self.theory(x)
+        f = self.calibrated(x)
         shift, variance = self.discrepancy.at(torch.as_tensor(x), f.mean(0))
         return f + shift, variance.sqrt()
 
@@ -77,8 +84,8 @@ class TheoryBelief:
         import torch
 
         if len(self.x) == 0:
-            worst = self.emulator.lowest if self.sign > 0 else self.emulator.highest
-            return torch.full((len(self.z),), self.sign * float(worst[0]), dtype=torch.float64)
+            worst = self.sign * self.emulator.worst(is_maximised=self.sign > 0)
+            return torch.full((len(self.z),), worst, dtype=torch.float64)
         return self.samples(self.x)[0].max(dim=1).values
 
 
@@ -91,15 +98,23 @@ def _theory(emulator: Emulator, x: Floats, z: Floats, sign: float) -> "Tensor":
         return sign * emulator.mean(inputs, 0).reshape(s, c)
 
 
+def _with_loss(emulator: Emulator, x: Floats, z: Floats, loss: Floats, sign: float) -> "Tensor":
+    import torch
+
+    worst = sign * emulator.worst(is_maximised=sign > 0)
+    f = _theory(emulator, x, z, sign)
+    return worst + (f - worst) * kept(x, torch.as_tensor(loss))
+
+
 def believe(
     known: Known, theory: Theory, emulator: Emulator, calibration: Calibration
 ) -> TheoryBelief:
     """Return the belief; a pure function of its arguments."""
     every = max(1, len(calibration.z) // _SAMPLES)
-    z = calibration.z[::every][:_SAMPLES]
+    z, loss = calibration.z[::every][:_SAMPLES], calibration.loss[::every][:_SAMPLES]
     sign = 1.0 if theory.is_maximised else -1.0
     own = measured(known, theory, emulator.scatter.cpu().numpy())
-    f = _theory(emulator, known.x, z, sign).cpu().numpy()
+    f = _with_loss(emulator, known.x, z, loss, sign).cpu().numpy()
     middle = np.tile(z.mean(axis=0), (known.n, 1))
     error = (
         emulator.sd(emulator.coordinates.of(known.x, middle), 0).cpu().numpy()
@@ -109,4 +124,4 @@ def believe(
     discrepancy = learn(
         known.x, known.y[:, 0], own.sd[:, 0] ** 2 + error**2, f, float(emulator.spread[0])
     )
-    return TheoryBelief(emulator, calibration, discrepancy, z, sign, known.x)
+    return TheoryBelief(emulator, calibration, discrepancy, z, loss, sign, known.x)

@@ -1,7 +1,8 @@
 """Calibration: what all experiments together say of the parameters of the theory.
 
 Everything an observation carries counts: the objective and every other observable that theory
-predicts. With f the emulator and i an experiment,
+predicts. With f the emulator, less a loss that it may not know in the objective (`loss.py`), and i
+an experiment,
 
     y_iq = f_q(x_i, theta) + delta_iq,   delta_iq ~ Student-t(4, scale s_iq),
     s_iq^2 = noise_iq^2 + emulator_iq^2 + tau_g^2,
@@ -10,7 +11,7 @@ tau_g being the learned scale of the discrepancy, one of the objective and one o
 ln tau ~ N(ln 0.03 r, 1), r the spread of the predictions. The modes are found by L-BFGS from several
 starts; samples are drawn from a Student-t around each and weighted, so that the posterior may have
 several modes and deviate from the Gaussian form; where the weights degenerate, the proposal is
-adapted once.
+adapted.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294 (the
 model); Cappe et al., Stat. Comput. 18, 447 (2008), doi:10.1007/s11222-008-9059-x (adaptive
@@ -27,6 +28,7 @@ from twinloop.planners.known import Known
 from twinloop.planners.simulations import Theory
 from twinloop.planners.space import Floats
 from twinloop.planners.theory.emulator import Emulator
+from twinloop.planners.theory.loss import kept, n_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +43,7 @@ _STEP = 1e-3
 _DRAWS = 192
 _PROPOSAL_FREEDOM = 6.0
 _LEAST_SHARE = 0.15
+_ADAPTATIONS = 3
 _WIDEN = 1.15
 _PRIOR_STARTS = 96
 _DRAWN_STARTS = 3
@@ -94,12 +97,14 @@ class Calibration:
 
     Args:
         z: parameters in units of their prior, shape (s, t), equally weighted.
+        loss: parameters of the unknown loss in units of their prior, shape (s, 1 + d).
         tau: scale of the discrepancy of the objective and of the others, geometric mean.
-        mode: of ln posterior, shape (t + 2,): z and ln tau.
+        mode: of ln posterior, shape (t + 2 + 1 + d,): z, ln tau and the loss.
         effective: share of the draws that carries weight.
     """
 
     z: Floats
+    loss: Floats
     tau: tuple[float, float]
     mode: Floats
     effective: float
@@ -136,18 +141,19 @@ def calibrate(
         start: mode of an earlier calibration, to begin the search at.
     """
     rng = np.random.default_rng(seed)
-    t = len(theory.names)
+    t, lost = len(theory.names), n_loss(found.x.shape[1])
     if len(found.x) == 0:
         z = _inside(rng.standard_normal((_DRAWS, t)), theory)
-        return Calibration(z, (_TAU, _TAU), np.r_[np.zeros(t), _log_tau(emulator)], 1.0)
+        mode = np.r_[np.zeros(t), _log_tau(emulator), np.zeros(lost)]
+        return Calibration(z, rng.standard_normal((_DRAWS, lost)), (_TAU, _TAU), mode, 1.0)
     posterior = _Posterior(found, emulator, theory)
     # the emulator's error is another one at the modes than at the prior's mean
     first = posterior.find_modes(posterior.starts(rng, start))
     posterior.take_error_at(first[0])
     modes = posterior.find_modes(first)
     parts = [_Part(mode, posterior.covariance_at(mode)) for mode in modes]
-    draws, weights, effective = np.zeros((0, t + 2)), np.zeros(0), 0.0
-    for _ in range(2):
+    draws, weights, effective = np.zeros((0, t + 2 + lost)), np.zeros(0), 0.0
+    for _ in range(_ADAPTATIONS):
         draws = np.vstack([part.draw(rng, -(-_DRAWS // len(parts))) for part in parts])
         proposal = np.logaddexp.reduce([part.log_density(draws) for part in parts], axis=0)
         logs = posterior.log_density(draws) - proposal
@@ -162,9 +168,13 @@ def calibrate(
         around = (off * weights[:, None]).T @ off
         parts = [*parts, _Part(center, 0.5 * around + 0.5 * parts[0].covariance)]
     chosen = draws[_systematic(weights, _DRAWS, rng)]
-    tau = np.exp(chosen[:, t:].mean(axis=0))
+    tau = np.exp(chosen[:, t : t + 2].mean(axis=0))
     return Calibration(
-        _inside(chosen[:, :t], theory), (float(tau[0]), float(tau[1])), modes[0], effective
+        _inside(chosen[:, :t], theory),
+        chosen[:, t + 2 :],
+        (float(tau[0]), float(tau[1])),
+        modes[0],
+        effective,
     )
 
 
@@ -172,8 +182,8 @@ class _Part:
     """One Student-t of the distribution that is drawn from.
 
     Args:
-        center: shape (t + 2,).
-        covariance: of the Gaussian that it widens, shape (t + 2, t + 2).
+        center: shape (p,).
+        covariance: of the Gaussian that it widens, shape (p, p).
     """
 
     def __init__(self, center: Floats, covariance: Floats) -> None:
@@ -181,7 +191,7 @@ class _Part:
         self._root = np.linalg.cholesky(covariance * _WIDEN**2 + 1e-10 * np.eye(len(center)))
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
-        """Return n draws, shape (n, t + 2)."""
+        """Return n draws, shape (n, p)."""
         normal = rng.standard_normal((n, len(self.center)))
         scale = np.sqrt(_PROPOSAL_FREEDOM / rng.chisquare(_PROPOSAL_FREEDOM, (n, 1)))
         drawn: Floats = self.center + scale * normal @ self._root.T
@@ -236,17 +246,19 @@ def _log_tau(emulator: Emulator) -> Floats:
 
 
 class _Posterior:
-    """ln posterior of (z, ln tau_objective, ln tau_others) and its gradient."""
+    """ln posterior of (z, ln tau_objective, ln tau_others, loss) and its gradient."""
 
     def __init__(self, found: Measured, emulator: Emulator, theory: Theory) -> None:
         import torch
 
         self._emulator, self._t = emulator, len(theory.names)
+        self._lost = n_loss(found.x.shape[1])
+        self._worst = emulator.worst(is_maximised=theory.is_maximised)
         self._x = torch.as_tensor(found.x)
         self._values = torch.as_tensor(found.values)
         self._is_there = torch.as_tensor(found.is_there)
         self._found = found
-        self.take_error_at(np.zeros(self._t + 2))
+        self.take_error_at(np.zeros(self._t))
         self._log_tau = torch.as_tensor(_log_tau(emulator))
         low, high = _bounds(theory)
         self._low, self._high = torch.as_tensor(low), torch.as_tensor(high)
@@ -261,7 +273,7 @@ class _Posterior:
         self._variance = torch.as_tensor(self._found.sd) ** 2 + error**2
 
     def log_density(self, draws: Floats) -> Floats:
-        """Return ln posterior up to a constant, shape (s,); draws of shape (s, t + 2)."""
+        """Return ln posterior up to a constant, shape (s,); draws of shape (s, t + 2 + 1 + d)."""
         import torch
 
         with torch.no_grad():
@@ -274,9 +286,9 @@ class _Posterior:
         At the prior's mean, at `start`, and at the best draws of the prior that are not near each
         other: one film may be what it is for opposite reasons.
         """
-        tail = self._log_tau.cpu().numpy()
+        tail = np.r_[self._log_tau.cpu().numpy(), np.zeros(self._lost)]
         found = [np.r_[np.zeros(self._t), tail]]
-        if len(start) == self._t + 2:
+        if len(start) == len(found[0]):
             found.append(np.asarray(start, dtype=np.float64))
         z = rng.standard_normal((_PRIOR_STARTS, self._t))
         drawn = np.hstack([z, np.tile(tail, (_PRIOR_STARTS, 1))])
@@ -324,16 +336,19 @@ class _Posterior:
         import torch
 
         s, n = len(draws), len(self._x)
-        z = draws[:, : self._t]
+        z, log_tau = draws[:, : self._t], draws[:, self._t : self._t + 2]
+        loss = draws[:, self._t + 2 :]
         inside = torch.minimum(torch.maximum(z, self._low), self._high)
-        prior = -0.5 * (z**2).sum(1)
-        off = draws[:, self._t :] - self._log_tau
+        prior = -0.5 * (z**2).sum(1) - 0.5 * (loss**2).sum(1)
+        off = log_tau - self._log_tau
         prior = prior - 0.5 * ((off / _TAU_SD) ** 2).sum(1)
         inputs = self._emulator.coordinates.of_tensors(
             self._x.repeat(s, 1), inside.repeat_interleave(n, dim=0)
         )
         expected = self._emulator.mean(inputs).reshape(s, n, -1)
-        tau = draws[:, self._t :].exp()
+        left = self._worst + (expected[:, :, 0] - self._worst) * kept(self._found.x, loss)
+        expected = torch.cat([left[:, :, None], expected[:, :, 1:]], dim=2)
+        tau = log_tau.exp()
         q = expected.shape[2]
         spread = torch.cat([tau[:, :1], tau[:, 1:2].expand(-1, q - 1)], dim=1)[:, None, :]
         variance = self._variance + spread**2

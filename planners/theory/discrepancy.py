@@ -3,18 +3,20 @@
 With f(x, theta) the theory and theta_s a sample of its posterior, the residual y - f(., theta_s) is
 a Gaussian process with the kernel
 
-    k(x, x') = a^2 f(x) f(x') c_l(x, x') + b^2 c_l(x, x'),   c_l(x, x') = exp(-|x - x'|^2 / 2 l^2):
+    k(x, x') = (a^2 f(x) f(x') + b^2) exp(-sum_j (x_j - x'_j)^2 / 2 l_j^2):
 
-a missing loss changes the objective in proportion (a), a wrong mechanism anywhere (b). The scales
-are learned: every triple of a small grid is weighed by its marginal likelihood, averaged over the
-samples, and by a prior that prefers theory as it is.
+a missing loss changes the objective in proportion (a), a wrong mechanism anywhere (b), and either
+may depend on some knobs only (l_j long for the others). The scales are learned, as the mode of their
+posterior: the likelihood is averaged over the samples, and the priors are lognormal and prefer
+theory as it is.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294; the
-product with f is ours.
+product with f and the lengths of each knob are ours.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Discrepancy", "learn"]
 
-_RELATIVE = (0.03, 0.12, 0.3, 0.7)
-_ABSOLUTE = (0.01, 0.05, 0.2)
-_LENGTHS = (0.25, 0.6, 1.5)
-_PENALTY = 0.5
-"""ln of the prior odds against each further step of a scale."""
+_RELATIVE, _RELATIVE_SD = 0.08, 1.0
+_ABSOLUTE, _ABSOLUTE_SD = 0.02, 1.0
+_LENGTH, _LENGTH_SD = 0.8, 0.6
+"""Median, and standard deviation of the logarithm, of a, b (in the objective's spread) and l_j."""
+
+_STARTS = ((0.08, 0.02, 0.8), (0.5, 0.02, 0.4), (0.08, 0.2, 0.4))
+_ITERATIONS = 40
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,12 @@ class Discrepancy:
     Args:
         relative: a [1].
         absolute: b, in the unit of the objective.
-        length: l, in the unit cube.
-        log_evidence: ln of the weighed likelihood of the data under theory and discrepancy.
+        lengths: l_j, in the unit cube, shape (d,).
     """
 
     relative: float
     absolute: float
-    length: float
-    log_evidence: float
+    lengths: Floats
     _x: "Tensor"
     _f: "Tensor"
     _root: "Tensor"
@@ -62,18 +64,18 @@ class Discrepancy:
         """
         import torch
 
+        prior = self.relative**2 * f**2 + self.absolute**2
         if len(self._x) == 0:
-            prior = self.relative**2 * f**2 + self.absolute**2
             return torch.zeros((1, len(x)), dtype=x.dtype), prior
-        kernel = _kernel(x, f, self._x, self._f, self.relative, self.absolute, self.length)
+        lengths = torch.as_tensor(self.lengths)
+        kernel = _kernel(x, f, self._x, self._f, self.relative, self.absolute, lengths)
         mean = (kernel @ self._alpha).T
         solved = torch.linalg.solve_triangular(self._root, kernel.T, upper=False)
-        prior = self.relative**2 * f**2 + self.absolute**2
         return mean, (prior - (solved**2).sum(0)).clamp_min(1e-12)
 
 
 def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Discrepancy:
-    """Return the discrepancy that the observations want.
+    """Return the discrepancy that the observations want; before any, that of the prior.
 
     Args:
         x: where, shape (n, d).
@@ -83,35 +85,67 @@ def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Di
         scale: spread of the objective, the unit of b.
     """
     import torch
+    from scipy.optimize import minimize
 
+    n, d = x.shape
+    prior = np.log(np.r_[_RELATIVE, _ABSOLUTE * scale, np.full(d, _LENGTH)])
+    prior_sd = np.r_[_RELATIVE_SD, _ABSOLUTE_SD, np.full(d, _LENGTH_SD)]
     places, own = torch.as_tensor(x), torch.as_tensor(f.mean(axis=0))
-    if len(x) == 0:
-        nothing = torch.zeros((0, 0), dtype=torch.float64)
-        return Discrepancy(
-            _RELATIVE[1], _ABSOLUTE[0] * scale, _LENGTHS[1], 0.0, places, own, nothing, nothing
-        )
     residual = torch.as_tensor((y[None, :] - f).T)
     noise = torch.diag(torch.as_tensor(variance))
-    best: Discrepancy | None = None
-    evidence = []
-    for (i, a), (j, b), length in product(enumerate(_RELATIVE), enumerate(_ABSOLUTE), _LENGTHS):
-        covariance = _kernel(places, own, places, own, a, b * scale, length) + noise
-        root = torch.linalg.cholesky(covariance)
-        alpha = torch.cholesky_solve(residual, root)
-        fits = -0.5 * (alpha * residual).sum(0)
-        log = float(fits.mean() - root.diagonal().log().sum()) - _PENALTY * (i + j)
-        log -= 0.5 * len(x) * float(np.log(2.0 * np.pi))
-        evidence.append(log)
-        if best is None or log > best.log_evidence:
-            best = Discrepancy(a, b * scale, length, log, places, own, root, alpha)
-    if best is None:
-        raise ArithmeticError("no scale of the discrepancy gives a likelihood")
-    return best
+    center, width = torch.as_tensor(prior), torch.as_tensor(prior_sd)
+
+    def root_of(logs: "Tensor") -> "Tensor":
+        scales = logs.exp()
+        kernel = _kernel(places, own, places, own, scales[0], scales[1], scales[2:])
+        root: Tensor = torch.linalg.cholesky(kernel + noise)
+        return root
+
+    def cost(at: Floats) -> tuple[float, Floats]:
+        logs = torch.tensor(at, requires_grad=True)
+        root = root_of(logs)
+        solved = torch.linalg.solve_triangular(root, residual, upper=False)
+        total = 0.5 * (solved**2).sum(0).mean() + root.diagonal().log().sum()
+        total = total + 0.5 * (((logs - center) / width) ** 2).sum()
+        total.backward()
+        gradient = logs.grad
+        return float(total.item()), np.zeros_like(at) if gradient is None else gradient.numpy()
+
+    best = prior
+    if n:
+        bounds = [(m - 4.0 * s, m + 4.0 * s) for m, s in zip(prior, prior_sd, strict=True)]
+        options = {"maxiter": _ITERATIONS}
+        found = [
+            minimize(cost, s, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            for s in _starts(scale, d)
+        ]
+        best = min(found, key=lambda f: float(f.fun)).x
+    root = root_of(torch.as_tensor(best))
+    return Discrepancy(
+        relative=math.exp(best[0]),
+        absolute=math.exp(best[1]),
+        lengths=np.exp(best[2:]),
+        _x=places,
+        _f=own,
+        _root=root,
+        _alpha=torch.cholesky_solve(residual, root),
+    )
+
+
+def _starts(scale: float, d: int) -> Sequence[Floats]:
+    return [np.log(np.r_[a, b * scale, np.full(d, length)]) for a, b, length in _STARTS]
 
 
 def _kernel(
-    x: "Tensor", f: "Tensor", x2: "Tensor", f2: "Tensor", a: float, b: float, length: float
+    x: "Tensor",
+    f: "Tensor",
+    x2: "Tensor",
+    f2: "Tensor",
+    a: "Tensor | float",
+    b: "Tensor | float",
+    lengths: "Tensor",
 ) -> "Tensor":
+    x, x2 = x / lengths, x2 / lengths
     squares = (x**2).sum(1)[:, None] + (x2**2).sum(1)[None, :] - 2.0 * x @ x2.T
-    near = (-0.5 * squares.clamp_min(0.0) / length**2).exp()
+    near = (-0.5 * squares.clamp_min(0.0)).exp()
     return near * (a**2 * f[:, None] * f2[None, :] + b**2)

@@ -69,7 +69,6 @@ class Emulator:
         loo_rmse: error measured by leaving one out, scatter included, shape (q,).
         widening: by how much measured errors exceed believed ones, >= 1, shape (q,).
         spread: standard deviation of each observable over all predictions, shape (q,).
-        lowest, highest: of all predictions, shape (q,) each.
         m: predictions it rests on.
     """
 
@@ -106,10 +105,14 @@ class Emulator:
         believed = self._variance[:, None] / precision
         self.widening = (errors**2 / believed).mean(1).sqrt().clamp_min(1.0)
         self.loo_rmse = (errors**2).mean(1).sqrt() * self._sd
-        self.lowest = values.min(0).values.cpu().numpy()
-        self.highest = values.max(0).values.cpu().numpy()
+        self._objective = values[:, 0].min().item(), values[:, 0].max().item()
         self.spread = self._sd.cpu().numpy()
         self.scatter = (self._noise * self._variance).sqrt() * self._sd
+
+    def worst(self, *, is_maximised: bool) -> float:
+        """Return the worst objective that was predicted anywhere."""
+        lowest, highest = self._objective
+        return lowest if is_maximised else highest
 
     def mean(self, inputs: "Tensor", q: int | None = None) -> "Tensor":
         """Return the expected observables, shape (n, q), or of one of them, shape (n,).

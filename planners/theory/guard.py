@@ -1,10 +1,11 @@
 """The guard: theory against no theory, weighed by how well each foresaw what came.
 
-Before an experiment both say what they expect of it, of the objective and of every other observable:
-theory as calibrated so far, and a Gaussian process that knows the experiments alone. When the
-result is there, the difference of the logarithmic scores is added to the evidence for theory, the
-other observables together counting as much as one number. Each step is bounded, so that one
-surprise decides nothing and many decide; below a floor theory stays off.
+Before an experiment both say what they expect of it, of the objective and of every other observable
+together: theory as calibrated so far, and a Gaussian process that knows the experiments alone. When
+the result is there, the difference of the logarithmic scores of all that was measured is added to the
+evidence for theory. What theory expects of the values along one trace varies together, and so does
+what one expects without it; the scores are therefore those of joint distributions. Each step is
+bounded, so that one surprise decides nothing and many decide; below a floor theory stays off.
 
 Source: Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007), doi:10.1198/016214506000001437
 (logarithmic score); Dawid, J. R. Stat. Soc. A 147, 278 (1984), doi:10.2307/2981683 (judging a
@@ -22,15 +23,17 @@ from numpy.typing import NDArray
 from twinloop.planners.space import Floats
 
 Flags = NDArray[np.bool_]
-__all__ = ["Foresight", "Guard", "foresee_without_theory"]
+__all__ = ["Forecast", "Foresight", "Guard", "foresee_without_theory"]
 
 _START = 1.4
 """ln of the prior odds for theory: it is there because somebody believes in it (4 to 1)."""
 
 _MOST, _LEAST = 3.0, -4.0
-"""Bounds of one step, and of the evidence for theory, which no good years may pile up."""
+"""Bounds of one step."""
 
-_CEILING = 6.0
+_CEILING = 2.2
+"""ln of the odds that no good years exceed (9 to 1): nobody knows theory where nobody looked."""
+
 _OFF = -3.0
 """ln of the odds below which theory is off for good (5 %)."""
 
@@ -39,28 +42,71 @@ _KEPT = 8
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """A joint normal distribution of all observables of one experiment, noise included.
+
+    Args:
+        mean: shape (q,).
+        covariance: shape (q, q).
+    """
+
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, mean: Floats, covariance: Floats) -> "Forecast":
+        """Return it with as many digits as a journal needs."""
+        rows = [tuple(_sharp(v) for v in row) for row in covariance]
+        return cls(tuple(_sharp(v) for v in mean), tuple(rows))
+
+    def sd(self, q: int) -> float:
+        """Return the standard deviation of one observable."""
+        return math.sqrt(self.covariance[q][q])
+
+    def score(self, values: Floats, columns: Sequence[int]) -> float:
+        """Return ln of the density of some of the observables."""
+        if not columns:
+            return 0.0
+        rows = list(columns)
+        root = np.linalg.cholesky(np.array(self.covariance)[np.ix_(rows, rows)])
+        standard = np.linalg.solve(root, values[rows] - np.array(self.mean)[rows])
+        log = -0.5 * standard @ standard - np.log(np.diag(root)).sum()
+        return float(log) - 0.5 * len(rows) * math.log(2.0 * math.pi)
+
+    def to_json(self) -> list[Any]:
+        """Return it as JSON."""
+        return [list(self.mean), [list(row) for row in self.covariance]]
+
+    @classmethod
+    def from_json(cls, body: Sequence[Any]) -> "Forecast":
+        """Return what `to_json` wrote."""
+        mean, covariance = body
+        return cls(tuple(mean), tuple(map(tuple, covariance)))
+
+
+@dataclass(frozen=True)
 class Foresight:
     """What was expected of one experiment.
 
     Args:
         x: where, shape (d,).
-        theory: mean and standard deviation of each observable, shape (q, 2), noise included.
-        plain: the same of the process without theory.
+        theory: by theory.
+        plain: by the process without theory.
     """
 
     x: tuple[float, ...]
-    theory: tuple[tuple[float, float], ...]
-    plain: tuple[tuple[float, float], ...]
+    theory: Forecast
+    plain: Forecast
 
     def to_json(self) -> list[Any]:
         """Return it as JSON."""
-        return [list(self.x), [list(p) for p in self.theory], [list(p) for p in self.plain]]
+        return [list(self.x), self.theory.to_json(), self.plain.to_json()]
 
     @classmethod
     def from_json(cls, body: Sequence[Any]) -> "Foresight":
         """Return what `to_json` wrote."""
         x, theory, plain = body
-        return cls(tuple(x), tuple(map(tuple, theory)), tuple(map(tuple, plain)))
+        return cls(tuple(x), Forecast.from_json(theory), Forecast.from_json(plain))
 
 
 @dataclass(frozen=True)
@@ -107,19 +153,15 @@ class Guard:
             none = (*self.theory, None), (*self.plain, None)
             return replace(self, scored=self.scored + 1, theory=none[0], plain=none[1])
         columns = [q for q in range(len(values)) if is_there[q]]
-        with_theory = {q: _score(values[q], *said.theory[q]) for q in columns}
-        without = {q: _score(values[q], *said.plain[q]) for q in columns}
-        step = with_theory.get(0, 0.0) - without.get(0, 0.0)
-        others = [with_theory[q] - without[q] for q in columns if q > 0]
-        # values along one trace tell nearly the same: together they count as one
-        step += float(np.mean(others)) if others else 0.0
+        step = said.theory.score(values, columns) - said.plain.score(values, columns)
+        own = [0] if is_there[0] else []
         odds = float(min(self.log_odds + min(max(step, _LEAST), _MOST), _CEILING))
         return replace(
             self,
             log_odds=odds,
             scored=self.scored + 1,
-            theory=(*self.theory, _short(with_theory.get(0))),
-            plain=(*self.plain, _short(without.get(0))),
+            theory=(*self.theory, _short(said.theory.score(values, own)) if own else None),
+            plain=(*self.plain, _short(said.plain.score(values, own)) if own else None),
             waiting=tuple(f for f in self.waiting if f is not said),
             is_off=self.is_off or odds < _OFF,
         )
@@ -155,27 +197,28 @@ class Guard:
 
 
 def foresee_without_theory(
-    x: Floats, values: Floats, is_there: Flags, noise: Floats, broad: Floats, at: Floats
-) -> tuple[tuple[float, float], ...]:
-    """Return mean and standard deviation that the experiments alone let one expect at a point.
+    x: Floats, values: Floats, is_there: Flags, noise: Floats, usual: Floats, at: Floats
+) -> Forecast:
+    """Return what the experiments alone let one expect at a point.
 
     A Gaussian process of fixed length around the mean of the data; where there are few, around what
-    simulations say of the size of the quantity anywhere (which a person would know).
+    simulations say of the size of the quantity anywhere (which a person would know). Observables vary
+    together as they do there.
 
     Args:
         x: where experiments were, shape (n, d).
         values: what they gave, shape (n, q).
         is_there: False where one was not measured, shape (n, q).
         noise: standard deviation of a measurement, shape (q,).
-        broad: mean and standard deviation of each quantity anywhere, shape (q, 2).
+        usual: values of all quantities anywhere, shape (m, q).
         at: the point, shape (d,).
     """
-    found = []
-    for q in range(len(broad)):
+    means, sds = np.zeros(len(noise)), np.zeros(len(noise))
+    for q in range(len(noise)):
         rows = np.flatnonzero(is_there[:, q]) if len(x) else np.zeros(0, dtype=int)
-        mean, sd = broad[q]
+        mean, sd = float(usual[:, q].mean()), float(usual[:, q].std())
         if not len(rows):
-            found.append((_sharp(mean), _sharp(math.hypot(sd, noise[q]))))
+            means[q], sds[q] = mean, sd
             continue
         own, y = x[rows], values[rows, q]
         # the mean of the data, with what is known beforehand counting as one of them
@@ -184,9 +227,19 @@ def foresee_without_theory(
         k = sd**2 * _near(own, own, reach) + noise[q] ** 2 * np.eye(len(rows))
         here = sd**2 * _near(at[None, :], own, reach)[0]
         solved = np.linalg.solve(k, np.stack([y - level, here], axis=1))
-        variance = max(sd**2 - float(here @ solved[:, 1]), 0.0) + noise[q] ** 2
-        found.append((_sharp(level + float(here @ solved[:, 0])), _sharp(math.sqrt(variance))))
-    return tuple(found)
+        means[q] = level + float(here @ solved[:, 0])
+        sds[q] = math.sqrt(max(sd**2 - float(here @ solved[:, 1]), 0.0))
+    return Forecast.of(means, _together(usual) * np.outer(sds, sds) + np.diag(noise**2))
+
+
+def _together(usual: Floats) -> Floats:
+    """Return the correlation of quantities, shape (q, q); one that never varies has none."""
+    off = usual - usual.mean(axis=0)
+    size = np.sqrt((off**2).mean(axis=0))
+    standard = off / np.where(size > 0, size, 1.0)
+    found: Floats = standard.T @ standard / len(usual)
+    np.fill_diagonal(found, 1.0)
+    return found
 
 
 def _near(a: Floats, b: Floats, length: float) -> Floats:
@@ -195,13 +248,9 @@ def _near(a: Floats, b: Floats, length: float) -> Floats:
     return near
 
 
-def _score(value: float, mean: float, sd: float) -> float:
-    return float(-0.5 * ((value - mean) / sd) ** 2 - math.log(sd) - 0.5 * math.log(2.0 * math.pi))
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _short(value: float) -> float:
+    return round(value, 3)
 
 
 def _sharp(value: float) -> float:
-    return float(f"{value:.6g}")
+    return float(f"{value:.8g}")

@@ -2,34 +2,60 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from twinloop.planners.theory.guard import Foresight, Guard, foresee_without_theory
+from twinloop.planners.theory.guard import Forecast, Foresight, Guard, foresee_without_theory
+
+
+def alone(parts):
+    """A forecast of observables that have nothing to do with each other."""
+    means, sds = zip(*parts, strict=True)
+    return Forecast.of(np.array(means), np.diag(np.square(sds)))
 
 
 def foresight(x, theory, plain):
-    return Foresight((x,), tuple(theory), tuple(plain))
+    return Foresight((x,), alone(theory), alone(plain))
+
+
+def judged(guard, said, values):
+    there = np.ones((1, len(values)), dtype=bool)
+    return guard.expecting(said).judge(np.array([said.x]), np.array([values]), there)
 
 
 def test_one_observation_moves_the_odds_by_the_difference_of_the_log_scores():
-    guard = Guard(log_odds=0.0).expecting(
-        foresight(0.5, [(1.0, 0.1), (0.0, 1.0)], [(0.0, 1.0), (0.0, 1.0)])
-    )
-    after = guard.judge(np.array([[0.5]]), np.array([[0.9, 3.0]]), np.array([[True, True]]))
-    expected = (-0.5 * 1.0**2 - math.log(0.1)) - (-0.5 * 0.9**2)
+    said = foresight(0.5, [(1.0, 0.1), (0.0, 1.0)], [(0.0, 1.0), (0.0, 1.0)])
+    after = judged(Guard(log_odds=-1.0), said, [0.9, 3.0])
+    expected = -1.0 + (-0.5 * 1.0**2 - math.log(0.1)) - (-0.5 * 0.9**2)
     assert after.log_odds == pytest.approx(expected)
     assert after.weight == pytest.approx(1 / (1 + math.exp(-expected)))
     assert after.scored == 1
     assert not after.waiting
 
 
-def test_other_observables_count_as_one_number_together():
-    said = foresight(0.5, [(0.0, 1.0)] + [(0.0, 1.0)] * 6, [(0.0, 1.0)] + [(1.0, 1.0)] * 6)
-    after = (
-        Guard(log_odds=0.0)
-        .expecting(said)
-        .judge(np.array([[0.5]]), np.zeros((1, 7)), np.ones((1, 7), dtype=bool))
-    )
-    assert after.log_odds == pytest.approx(0.5)
+def test_what_varies_together_is_one_surprise():
+    """Values along a trace that are all wrong for one reason do not count as many."""
+    rest = alone([(0.0, 1.0)] * 6)
+    one = np.full((6, 6), 0.99) + 0.01 * np.eye(6)
+    wrong = np.full(6, 2.0)
+    steps = []
+    for covariance in (np.eye(6), one):
+        said = Foresight((0.5,), Forecast.of(np.zeros(6), covariance), rest)
+        steps.append(said.theory.score(wrong, range(6)))
+        expected = multivariate_normal(np.zeros(6), covariance).logpdf(wrong)
+        assert steps[-1] == pytest.approx(expected, rel=1e-6)
+    own = [-0.5 * 2.0**2 - 0.5 * math.log(2 * math.pi)]
+    assert steps[0] == pytest.approx(6 * own[0])
+    # together: as one surprise of two deviations, and how sharply the six were said to agree
+    agreement = -0.5 * math.log(np.linalg.det(one))
+    assert steps[1] - agreement + 3 * math.log(2 * math.pi) == pytest.approx(-2.0, abs=0.05)
+
+
+def test_a_step_is_bounded_and_so_is_the_evidence():
+    wrong = foresight(0.5, [(1.0, 0.001)], [(0.0, 1.0)])
+    assert judged(Guard(log_odds=0.0), wrong, [0.0]).log_odds == pytest.approx(-4.0)
+    right = foresight(0.5, [(0.0, 1e-4)], [(0.0, 1.0)])
+    assert judged(Guard(log_odds=-2.0), right, [0.0]).log_odds == pytest.approx(1.0)
+    assert judged(Guard(log_odds=2.0), right, [0.0]).weight == pytest.approx(0.9, abs=0.001)
 
 
 def test_what_was_not_measured_and_what_nobody_foresaw_counts_for_nothing():
@@ -80,14 +106,28 @@ def test_it_survives_json():
 
 def test_without_theory_the_nearest_experiments_tell_what_to_expect():
     x, values = np.array([[0.1, 0.1], [0.9, 0.9]]), np.array([[0.0], [1.0]])
-    there, noise, broad = np.ones((2, 1), dtype=bool), np.array([0.05]), np.array([[0.4, 0.3]])
+    there, noise = np.ones((2, 1), dtype=bool), np.array([0.05])
+    usual = 0.4 + 0.3 * np.array([[-1.0], [1.0]])
     near, far = (
-        foresee_without_theory(x, values, there, noise, broad, np.array(at))[0]
+        foresee_without_theory(x, values, there, noise, usual, np.array(at))
         for at in ([0.88, 0.9], [0.9, 0.1])
     )
-    assert near[0] == pytest.approx(1.0, abs=0.05)
-    assert near[1] < 0.12
-    assert far[0] == pytest.approx(np.mean([0.0, 1.0, 0.4]), abs=0.1)
-    assert far[1] > 0.25
-    nothing = foresee_without_theory(x[:0], values[:0], there[:0], noise, broad, x[0])[0]
-    assert nothing == pytest.approx((0.4, math.hypot(0.3, 0.05)))
+    assert near.mean[0] == pytest.approx(1.0, abs=0.05)
+    assert near.sd(0) < 0.12
+    assert far.mean[0] == pytest.approx(np.mean([0.0, 1.0, 0.4]), abs=0.1)
+    assert far.sd(0) > 0.25
+    nothing = foresee_without_theory(x[:0], values[:0], there[:0], noise, usual, x[0])
+    assert (nothing.mean[0], nothing.sd(0)) == pytest.approx((0.4, math.hypot(0.3, 0.05)))
+
+
+def test_without_theory_quantities_vary_together_as_they_do_anywhere():
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal(4000)
+    second = 0.8 * first + 0.6 * rng.standard_normal(4000)
+    usual = np.stack([first, second, np.full(4000, 0.3)], axis=1)
+    none = np.zeros((0, 2))
+    said = foresee_without_theory(
+        none, np.zeros((0, 3)), np.zeros((0, 3), dtype=bool), np.full(3, 0.1), usual, np.zeros(2)
+    )
+    assert said.covariance[0][1] == pytest.approx(0.8, abs=0.03)
+    assert said.covariance[2] == pytest.approx((0.0, 0.0, 0.01), abs=1e-9)
