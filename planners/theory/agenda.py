@@ -3,11 +3,13 @@
 The gain of an experiment is its expected improvement, averaged over the samples of the belief, with
 the discrepancy's uncertainty and without the emulator's error, which no experiment is needed for. The
 gain of a simulation is what its knowledge can change: with the emulator's error s at (x, theta) and
-the gap u = (f(x, theta) - best) / s, s (phi(u) + u Phi(u)) is what one would gain by choosing x if
-theory turned out better there. Each is divided by its present cost.
+the gap u = |f(x, theta) - best| / s to the best place under the same theta, s (phi(u) - u Phi(-u)) is
+what one gains by choosing between the two with f known instead of without. Each is divided by its
+present cost.
 
 Source: Jones, Schonlau & Welch, J. Global Optim. 13, 455 (1998), doi:10.1023/A:1008306431147
-(expected improvement); Kennedy & O'Hagan, Biometrika 87, 1 (2000), doi:10.1093/biomet/87.1.1 (codes
+(expected improvement); Raiffa & Schlaifer, Applied Statistical Decision Theory (1961), ch. 5 (value
+of information between two normal alternatives); Kennedy & O'Hagan, Biometrika 87, 1 (2000), doi:10.1093/biomet/87.1.1 (codes
 of several costs).
 """
 
@@ -42,6 +44,7 @@ _NEAR = 192
 _ROUNDS = ((192, 0.06), (128, 0.02))
 _HEADS = 4
 _PLACES = 64
+_RIVALS = 16
 _FAR_SD = 5.0
 _LEAST_SD = 1e-6
 
@@ -68,6 +71,13 @@ def _improvement(mean: "Tensor", best: "Tensor", sd: "Tensor") -> "Tensor":
     u = (mean - best) / sd
     density = torch.exp(-0.5 * u**2) / float(np.sqrt(2.0 * np.pi))
     return sd * (density + u * 0.5 * torch.erfc(-u / float(np.sqrt(2.0))))
+
+
+def _information(gap: "Tensor", sd: "Tensor") -> "Tensor":
+    """Return sd (phi(u) - u Phi(-u)) with u = |gap| / sd, of the shape of `gap`."""
+    import torch
+
+    return _improvement(-gap.abs(), torch.zeros_like(gap), sd)
 
 
 def gains_with_theory(known: Known, belief: TheoryBelief, x: Floats) -> Floats:
@@ -147,7 +157,10 @@ def wanted_simulations(
     if known.n:
         own = known.x[rng.integers(known.n, size=2 * _PLACES)]
         places = np.vstack([places, own])
-    z = belief.z[rng.integers(len(belief.z), size=len(places))]
+    rows = rng.integers(len(belief.z), size=len(places))
+    # the best that is believed in, sample by sample
+    best = belief.samples(choice.places[:_RIVALS])[0].max(dim=1).values[rows]
+    z = belief.z[rows]
     z = z + 0.3 * belief.z.std(axis=0) * rng.standard_normal(z.shape)
     emulator = belief.emulator
     inputs = emulator.coordinates.of(places, z)
@@ -159,11 +172,11 @@ def wanted_simulations(
         sd = sd * _left(emulator.correlation(inputs, pending, 0)).min(dim=1).values
     mean = belief.sign * emulator.mean(inputs, 0)
     shift = belief.samples(places)[0].mean(0) - belief.theory(places).mean(0)
-    best = belief.best_measured.mean()
+    gap = mean + shift - best
     chosen: list[SimulationRequest] = []
     is_free = torch.ones(len(places), dtype=torch.bool)
     for _ in range(n):
-        gain = _improvement(mean + shift, best, sd.clamp_min(_LEAST_SD))
+        gain = _information(gap, sd.clamp_min(_LEAST_SD))
         gain = torch.where(is_free, gain, torch.full_like(gain, -1.0))
         row = int(gain.argmax())
         chosen.append(
