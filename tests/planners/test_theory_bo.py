@@ -204,3 +204,32 @@ def test_a_theory_that_is_doubted_goes_on_learning():
     assert answer.memo["calibration"] != stale["calibration"]
     assert "hyperparameters" in answer.memo
     assert np.array_equal(answer.x, PlainBO().ask(known).x)
+
+
+def thought_at(known, x, log_odds=2.0):
+    """What is thought of `known`, with another best experiment of theory, and odds for theory."""
+    planner = TheoryBO()
+    planner.prepare()
+    thought = planner._think(known, known.theory)
+    guard = replace(thought.guard, log_odds=log_odds, is_off=False)
+    return replace(thought, choice=replace(thought.choice, x=np.array(x)), guard=guard)
+
+
+def test_a_theory_that_promises_nothing_gives_way_to_what_plain_bo_would_try():
+    known = example_theory(8, m=96)
+    nothing = thought_at(known, [0.0, 1.0])  # where quality is nothing, and both know it
+    planner = TheoryBO()
+    assert planner._rival(known, nothing).x == pytest.approx(PlainBO().propose(known).x)
+
+
+def test_a_theory_that_promises_more_than_plain_bo_is_followed():
+    known = example_theory(8, m=96, x=np.random.default_rng(2).random((8, 2)) * 0.4)
+    planner = TheoryBO()
+    assert planner._rival(known, thought_at(known, [0.6, 0.4])) is None
+    # doubted, it is not asked at all
+    assert planner._rival(known, thought_at(known, [0.6, 0.4], log_odds=-2.5)) is not None
+
+
+def test_until_plain_bo_has_a_model_theory_chooses():
+    known = example_theory(3, m=96)
+    assert TheoryBO()._rival(known, thought_at(known, [0.0, 1.0])) is None
