@@ -40,6 +40,7 @@ class Row:
         ask_cpu_s: median CPU time of a proposal [s].
         simulation_cpu_s: median CPU time of all simulations of a run [s].
         n_fallen: proposals that came from neither opening nor planner.
+        off: after how many experiments theory was switched off, in each run in which it was.
     """
 
     scenario: str
@@ -60,6 +61,7 @@ class Row:
     ask_cpu_s: float
     simulation_cpu_s: float
     n_fallen: int
+    off: tuple[int, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -167,7 +169,14 @@ def _row(
             for rung, n in r["rungs"].items()
             if rung not in {"opening", "planner"}
         ),
+        off=tuple(n for r in chosen if (n := _switched_off(r)) is not None),
     )
+
+
+def _switched_off(record: Record) -> int | None:
+    """Return how many experiments had been proposed when theory first had no weight at all."""
+    weights = record["theory_weight"]
+    return next((n for n, weight in enumerate(weights) if weight == 0.0), None)
 
 
 def _median(values: Iterable[float | None]) -> float:

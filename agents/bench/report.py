@@ -1,6 +1,7 @@
 """The table and the plot of a study, written from its records alone."""
 
 import csv
+import math
 import os
 import platform
 import shlex
@@ -81,14 +82,14 @@ def markdown(
         "",
         (
             "| scenario | arm | virtual time [h] | cost [h] | simulations | regret at 10 | regret at 20 | "
-            "CPU of a proposal [s] | CPU of simulations [s] | fallen proposals |"
+            "CPU of a proposal [s] | CPU of simulations [s] | fallen proposals | theory switched off |"
         ),
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r.scenario} | {r.arm} | {r.hours:.1f} | {r.cost_h:.1f} | {r.simulations:.0f} | "
-        f"{r.regret_10:.3f} | {r.regret_20:.3f} | {r.ask_cpu_s:.2f} | {r.simulation_cpu_s:.0f} | "
-        f"{r.n_fallen} |"
+        f"{_regret(r.regret_10)} | {_regret(r.regret_20)} | {r.ask_cpu_s:.2f} | "
+        f"{r.simulation_cpu_s:.0f} | {r.n_fallen} | {_off(r)} |"
         for r in rows
     ]
     gaps = world_gaps(file, kept, cache)
@@ -108,6 +109,18 @@ def _counted(row: Row, file: BenchFile) -> str:
     """Return the median; what lies beyond the budget is known as that alone."""
     text, limit = str(row.median), file.budget.experiments
     return f"> {limit}" if row.median.value > limit else text
+
+
+def _regret(value: float) -> str:
+    """Return a regret; nothing where no run went on for so long."""
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _off(row: Row) -> str:
+    """Return in how many runs theory was switched off, and after how many experiments."""
+    if not row.off:
+        return ""
+    return f"in {len(row.off)} of {len(row.counts)}, after {np.median(row.off):g} experiments"
 
 
 def _p(value: float | None) -> str:

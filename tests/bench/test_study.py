@@ -57,6 +57,7 @@ def record_of(setting, count):
         "first": first, "experiments": 40, "simulations": 3, "virtual_h": 40.0, "wall_s": 1.0,
         "regret": {"1": 0.5, "5": 0.4, "10": 0.2, "20": 0.1}, "ask_cpu_s": [0.1],
         "simulation_cpu_s": 0.3, "rungs": {"planner": 39, "sobol": 1},
+        "theory_weight": [0.8, 0.3, 0.0, 0.0] if setting.arm == "theory" else [None] * 4,
     }  # fmt: skip
 
 
@@ -114,6 +115,9 @@ def test_the_table_compares_seed_by_seed(made, tmp_path):
     assert (good.p, good.p_holm) == (pytest.approx(0.03125), pytest.approx(0.0625))
     assert (good.verdict, good.n_fallen) == ("met", 6)
     assert rows["good", "plain"].of_medians is None
+    # two experiments were chosen with theory before it had no weight
+    assert good.off == (2,) * 6
+    assert rows["good", "plain"].off == ()
 
 
 def test_no_success_counts_as_more_than_the_budget(made, tmp_path, monkeypatch):
@@ -125,6 +129,8 @@ def test_no_success_counts_as_more_than_the_budget(made, tmp_path, monkeypatch):
     page = (tmp_path / "published" / "tiny.md").read_text()
     assert "| good | plain | 6 | > 40 | 6 |" in page
     assert "Hardware" in page
+    assert "in 6 of 6, after 2 experiments" in page
+    assert "nan" not in page
     assert all(path.stat().st_size > 0 for path in files)
     lines = (tmp_path / "tiny.csv").read_text().splitlines()
     assert "good,plain,0,41,1" in lines
