@@ -108,8 +108,8 @@ def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Di
         total = 0.5 * (solved**2).sum(0).mean() + root.diagonal().log().sum()
         total = total + 0.5 * (((logs - center) / width) ** 2).sum()
         total.backward()
-        gradient = logs.grad
-        return float(total.item()), np.zeros_like(at) if gradient is None else gradient.numpy()
+        gradient = np.zeros_like(at) if logs.grad is None else logs.grad.cpu().numpy()
+        return float(total.item()), gradient
 
     best = prior
     if n:
