@@ -218,8 +218,9 @@ def thought_at(known, x, log_odds=2.0):
 def test_a_theory_that_promises_nothing_gives_way_to_what_plain_bo_would_try():
     known = example_theory(8, m=96)
     nothing = thought_at(known, [0.0, 1.0])  # where quality is nothing, and both know it
-    planner = TheoryBO()
-    assert planner._rival(known, nothing).x == pytest.approx(PlainBO().propose(known).x)
+    found, plain = TheoryBO()._rival(known, nothing).x, PlainBO().propose(known).x
+    # two searches from random starts
+    assert found == pytest.approx(plain, abs=0.02)
 
 
 def test_a_theory_that_promises_more_than_plain_bo_is_followed():
