@@ -97,11 +97,12 @@ class FurnaceLine:
 
     def cut(self, why: str) -> None:
         """Heater off: every run ends here."""
-        self._log("off", why=why)
         for file in self._folder.glob("run-*.json"):
             record = self._read(file)
             if record and record["cut_s"] is None and self._wall_s() < record["end_s"]:
                 self._write(file, {**record, "cut_s": self._wall_s()})
+        # last, as in `run`: whoever sees the effect finds every run cut
+        self._log("off", why=why)
 
     def note(self, what: str, **about: object) -> None:
         """Log another physical effect."""
