@@ -22,7 +22,7 @@ from twinloop.agents.bench.task import OBJECTIVE
 from twinloop.ids import canonical_json, digest_of, seed_of
 from twinloop.planners.space import Space
 
-__all__ = ["Reference", "Search", "find_reference", "load_reference"]
+__all__ = ["Reference", "Search", "find_reference", "load_reference", "path_of_reference"]
 
 Floats = NDArray[np.float64]
 
@@ -86,9 +86,10 @@ class Reference:
         return Surrogate(self.space, self.theta, processes)
 
 
-def _file(
+def path_of_reference(
     folder: Path, theta: Mapping[str, float], space: Space, code: str, search: Search
 ) -> Path:
+    """Return where the reference of a truth is kept, whether it is there or not."""
     spec = [dict(theta), space.to_json(), code, [getattr(search, n) for n in search.__slots__]]
     return folder / f"reference-{digest_of(canonical_json(spec))[:20]}.npz"
 
@@ -97,7 +98,7 @@ def load_reference(
     folder: Path, theta: Mapping[str, float], space: Space, code: str, search: Search
 ) -> Reference | None:
     """Return the reference of a truth from the disk; None where there is none."""
-    path = _file(folder, theta, space, code, search)
+    path = path_of_reference(folder, theta, space, code, search)
     if not path.is_file():
         return None
     with np.load(path) as kept:
@@ -133,7 +134,7 @@ def find_reference(
     if kept is not None:
         return kept
     found = _Looking(growths, theta, space, seed).look(search)
-    path = _file(folder, theta, space, growths.code, search)
+    path = path_of_reference(folder, theta, space, growths.code, search)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part.npz")
     arrays = {n: getattr(found, n) for n in ("x", "y", "counts", "parameters", "best_x")}

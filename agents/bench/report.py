@@ -17,9 +17,10 @@ import numpy as np
 from twinloop import __version__
 from twinloop.agents.bench.comparison import Row, compare, world_gaps
 from twinloop.agents.bench.growths import code_of_growths
+from twinloop.agents.bench.published import publish_data
 from twinloop.agents.bench.settings import BenchFile
 from twinloop.agents.bench.sources import source_digest
-from twinloop.agents.bench.study import kept_runs
+from twinloop.agents.bench.study import kept_runs, settings_of
 from twinloop.planners.registry import find_planner
 
 __all__ = ["markdown", "write_report"]
@@ -36,7 +37,7 @@ def write_report(
         file: the benchmark.
         folder: of the study.
         cache: as it was given to the runs.
-        publish: a folder that gets the three files, too.
+        publish: a folder that gets the three files, too, and the raw data.
     """
     kept = kept_runs(folder)
     rows = compare(file, kept, cache)
@@ -48,6 +49,9 @@ def write_report(
     if publish is not None:
         publish.mkdir(parents=True, exist_ok=True)
         files += [Path(shutil.copy(path, publish / path.name)) for path in list(files)]
+        worlds = [file.model_copy(update={"world": world}) for world in ("real", "emulated")]
+        settings = [s for world in worlds for s in settings_of(world, cache)]
+        files += publish_data(settings, kept, publish)
     return files
 
 

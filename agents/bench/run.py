@@ -11,7 +11,7 @@ import numpy as np
 
 from twinloop.agents.bench.growths import Growths, code_of_growths
 from twinloop.agents.bench.judge import EmulatedJudge, Judge, RealJudge
-from twinloop.agents.bench.reference import Reference, find_reference
+from twinloop.agents.bench.reference import Reference, find_reference, path_of_reference
 from twinloop.agents.bench.settings import BenchFile
 from twinloop.agents.bench.sources import source_digest
 from twinloop.agents.bench.task import OBJECTIVE, OBSERVABLES, measure_film
@@ -30,7 +30,7 @@ from twinloop.planners.registry import find_planner, resolve
 from twinloop.planners.simulations import Theory
 from twinloop.simulators.kmc_growth import KMCGrowth
 
-__all__ = ["Setting", "brief_of_run", "lead", "make_reference", "run_one"]
+__all__ = ["Setting", "brief_of_run", "lead", "make_reference", "reference_file", "run_one"]
 
 _AHEAD = 4
 """Simulations asked for each worker ahead of time, as in a real campaign."""
@@ -114,6 +114,13 @@ def make_reference(setting: Setting) -> tuple[float, float]:
     found = _reference(setting, growths)
     growths.close()
     return found.best, found.best_sd
+
+
+def reference_file(setting: Setting) -> Path:
+    """Return where the reference of a setting's truth is kept."""
+    file = setting.file
+    theta = drawn_truth(file.prior, setting.seed)
+    return path_of_reference(setting.cache, theta, file.space, code_of_growths(), file.effort)
 
 
 def _reference(setting: Setting, growths: Growths) -> Reference:

@@ -14,7 +14,15 @@ from twinloop.agents.bench.run import Setting, make_reference, run_one
 from twinloop.agents.bench.settings import BenchFile
 from twinloop.errors import LabError
 
-__all__ = ["RunsFailed", "Tell", "kept_runs", "make_references", "make_runs", "settings_of"]
+__all__ = [
+    "RunsFailed",
+    "Tell",
+    "append_run",
+    "kept_runs",
+    "make_references",
+    "make_runs",
+    "settings_of",
+]
 
 Tell = Callable[[str], None]
 T = TypeVar("T")
@@ -89,14 +97,14 @@ def make_runs(folder: Path, settings: Sequence[Setting], processes: int, tell: T
                     stream.write(f"--- {label}\n{traceback.format_exc()}\n")
                 tell(f"{n}/{len(left)} {label}: failed, see failed.txt")
                 continue
-            _append(folder / "runs.jsonl", record)
+            append_run(folder / "runs.jsonl", record)
             tell(f"{n}/{len(left)} {label}: {_in_words(record)}")
     if failed:
         raise RunsFailed(failed, folder)
 
 
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line; after a line that a kill cut off, on a line of its own."""
+def append_run(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a record; after a line that a kill cut off, on a line of its own."""
     text = json.dumps(record, allow_nan=True) + "\n"
     with path.open("a+b") as stream:
         size = stream.seek(0, os.SEEK_END)

@@ -27,7 +27,10 @@ def bench(
         Path | None, typer.Option(help="growths and references; left out: OUT/cache")
     ] = None,
     publish: Annotated[
-        Path | None, typer.Option(help="folder that gets table and plot, too")
+        Path | None, typer.Option(help="folder that gets table, plot and raw data, too")
+    ] = None,
+    go_on_from: Annotated[
+        Path | None, typer.Option(help="published study whose runs and references are taken over")
     ] = None,
     references_only: Annotated[
         bool, typer.Option("--references-only", help="look for the best of each truth, then end")
@@ -44,6 +47,7 @@ def bench(
     Example:
       twinloop bench theory_in_the_loop --seeds 2 --scenarios good
       twinloop bench theory_in_the_loop --processes 2 --publish docs/benchmarks
+      twinloop bench theory_in_the_loop --go-on-from docs/benchmarks
     Next:
       open OUT/theory_in_the_loop.md
     """
@@ -55,7 +59,13 @@ def bench(
         world=world,
     )  # fmt: skip
     folder = out or Path("runs") / "bench" / file.benchmark
-    settings = settings_of(file, cache or folder / "cache")
+    cache = cache or folder / "cache"
+    settings = settings_of(file, cache)
+    if go_on_from is not None:
+        from twinloop.agents.bench.published import take_over
+
+        n_runs, n_references = take_over(go_on_from, folder, cache)
+        typer.echo(f"{n_runs} runs and {n_references} references taken over from {go_on_from}")
     if not report_only:
         make_references(settings, processes, typer.echo)
         if references_only:
@@ -63,5 +73,5 @@ def bench(
         make_runs(folder, settings, processes, typer.echo)
     from twinloop.agents.bench.report import write_report
 
-    for path in write_report(file, folder, cache or folder / "cache", publish):
+    for path in write_report(file, folder, cache, publish):
         typer.echo(str(path))
