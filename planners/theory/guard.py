@@ -39,6 +39,8 @@ _OFF = -3.0
 
 _LENGTH = 0.35
 _KEPT = 8
+_DIGITS = 1e-7
+"""Relative error that `_sharp` may leave in a covariance, ten times over."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ class Forecast:
         if not columns:
             return 0.0
         rows = list(columns)
-        root = np.linalg.cholesky(np.array(self.covariance)[np.ix_(rows, rows)])
+        covariance = np.array(self.covariance)[np.ix_(rows, rows)]
+        try:
+            root = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            # noise far below the spread drowned in the digits that were kept
+            floor = _DIGITS * float(np.trace(covariance)) * np.eye(len(rows))
+            root = np.linalg.cholesky(covariance + floor)
         standard = np.linalg.solve(root, values[rows] - np.array(self.mean)[rows])
         log = -0.5 * standard @ standard - np.log(np.diag(root)).sum()
         return float(log) - 0.5 * len(rows) * math.log(2.0 * math.pi)

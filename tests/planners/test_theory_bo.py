@@ -228,7 +228,8 @@ def test_a_theory_that_promises_more_than_plain_bo_is_followed():
     planner = TheoryBO()
     assert planner._rival(known, thought_at(known, [0.6, 0.4])) is None
     # doubted, it is not asked at all
-    assert planner._rival(known, thought_at(known, [0.6, 0.4], log_odds=-2.5)) is not None
+    doubted = planner._rival(known, thought_at(known, [0.6, 0.4], log_odds=-2.5))
+    assert doubted.x == pytest.approx(PlainBO().propose(known).x, abs=0.02)
 
 
 def test_until_plain_bo_has_a_model_theory_chooses():

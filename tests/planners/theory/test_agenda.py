@@ -7,7 +7,6 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from twinloop.planners.plain_bo import expected_warnings
 from twinloop.planners.testing import example_theory
 from twinloop.planners.theory.agenda import (
     best_experiment,
@@ -16,20 +15,9 @@ from twinloop.planners.theory.agenda import (
     unwanted,
     wanted_simulations,
 )
-from twinloop.planners.theory.belief import believe
-from twinloop.planners.theory.calibration import calibrate, measured
 from twinloop.planners.theory.design import to_z
-from twinloop.planners.theory.emulator import fit_emulator
 
 TRUTH = {"place_1": 0.7, "place_2": 0.35}
-
-
-def believed(known):
-    with expected_warnings():
-        emulator = fit_emulator(known, known.theory, None)
-        found = measured(known, known.theory, emulator.scatter.numpy())
-        calibration = calibrate(found, emulator, known.theory, 1)
-        return believe(known, known.theory, emulator, calibration)
 
 
 def rng():
@@ -51,7 +39,7 @@ def test_the_gain_of_a_plain_belief_is_the_expected_improvement():
     assert gains_without_theory(known, flat, x) == pytest.approx(expected, abs=1e-8)
 
 
-def test_what_is_pending_counts_as_done():
+def test_what_is_pending_counts_as_done(believed):
     known = example_theory(2, m=0, x=np.array([[0.2, 0.0], [0.4, 0.0]]))
     waiting = replace(known, pending=np.array([[0.9, 0.1]]))
     x = np.array([[0.6, 0.1]])
@@ -65,7 +53,7 @@ def test_what_is_pending_counts_as_done():
     assert gains_with_theory(waiting, belief, best.x[None, :])[0] < 0.3 * best.gain
 
 
-def test_the_best_experiment_is_where_calibrated_theory_has_its_maximum():
+def test_the_best_experiment_is_where_calibrated_theory_has_its_maximum(believed):
     known = example_theory(5, m=128, truth=TRUTH)
     choice = best_experiment(known, believed(known), rng())
     assert np.linalg.norm(choice.x - list(TRUTH.values())) < 0.08
@@ -74,7 +62,7 @@ def test_the_best_experiment_is_where_calibrated_theory_has_its_maximum():
     assert np.array_equal(choice.places[0], choice.x)
 
 
-def test_simulations_are_asked_for_where_they_can_change_the_choice():
+def test_simulations_are_asked_for_where_they_can_change_the_choice(believed):
     known = example_theory(5, m=40, truth=TRUTH)
     belief = believed(known)
     choice = best_experiment(known, belief, rng())
@@ -94,7 +82,7 @@ def test_simulations_are_asked_for_where_they_can_change_the_choice():
     assert off.max() < 5.0
 
 
-def test_a_simulation_under_way_is_not_asked_for_again():
+def test_a_simulation_under_way_is_not_asked_for_again(believed):
     known = example_theory(5, m=40, truth=TRUTH)
     belief = believed(known)
     choice = best_experiment(known, belief, rng())
@@ -107,7 +95,7 @@ def test_a_simulation_under_way_is_not_asked_for_again():
     assert not np.array_equal(then.x, first.x)
 
 
-def test_simulations_of_parameters_that_are_out_of_the_question_are_unwanted():
+def test_simulations_of_parameters_that_are_out_of_the_question_are_unwanted(believed):
     known = example_theory(8, m=128, truth=TRUTH)
     belief = believed(known)
     there = list(TRUTH.values())

@@ -5,28 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twinloop.planners.plain_bo import expected_warnings
 from twinloop.planners.testing import example_theory
-from twinloop.planners.theory.belief import believe
-from twinloop.planners.theory.calibration import calibrate, measured
-from twinloop.planners.theory.emulator import fit_emulator
 
 TRUTH = {"place_1": 0.6, "place_2": 0.4}
-
-
-def believed(known):
-    with expected_warnings():
-        emulator = fit_emulator(known, known.theory, None)
-        found = measured(known, known.theory, emulator.scatter.numpy())
-        calibration = calibrate(found, emulator, known.theory, 1)
-        return believe(known, known.theory, emulator, calibration)
 
 
 def bump(x):
     return np.exp(-8.0 * ((x - list(TRUTH.values())) ** 2).sum(axis=1))
 
 
-def test_a_right_theory_is_known_everywhere_from_a_few_experiments():
+def test_a_right_theory_is_known_everywhere_from_a_few_experiments(believed):
     belief = believed(example_theory(8, m=128, truth=TRUTH))
     x = np.random.default_rng(9).random((200, 2))
     mean, sd = belief.moments(x)
@@ -34,7 +22,7 @@ def test_a_right_theory_is_known_everywhere_from_a_few_experiments():
     assert np.mean(np.abs(mean - bump(x)) < 2.0 * sd) > 0.9
 
 
-def test_where_an_experiment_was_the_belief_is_what_it_gave():
+def test_where_an_experiment_was_the_belief_is_what_it_gave(believed):
     """Even where theory says something else: the machine is right."""
     known = example_theory(6, m=128, truth=TRUTH)
     y = known.y.copy()
@@ -45,7 +33,7 @@ def test_where_an_experiment_was_the_belief_is_what_it_gave():
     assert belief.best_measured.mean() == pytest.approx(mean.max(), abs=0.05)
 
 
-def test_before_the_first_experiment_anything_is_an_improvement():
+def test_before_the_first_experiment_anything_is_an_improvement(believed):
     known = example_theory(0, m=64)
     belief = believed(known)
     worst = known.simulations.values[:, 0].min()
@@ -56,7 +44,7 @@ def test_before_the_first_experiment_anything_is_an_improvement():
     assert sd[0] > 0.1
 
 
-def test_an_objective_that_is_to_be_small_is_turned_round():
+def test_an_objective_that_is_to_be_small_is_turned_round(believed):
     known = example_theory(6, m=128, truth=TRUTH)
     simulations = known.simulations
     values = simulations.values * np.array([-1.0, 1.0])

@@ -50,6 +50,11 @@ def test_what_varies_together_is_one_surprise():
     assert steps[1] - agreement + 3 * math.log(2 * math.pi) == pytest.approx(-2.0, abs=0.05)
 
 
+def test_a_noise_that_drowns_in_the_digits_is_no_error():
+    same = np.full((6, 6), 0.04) + 1e-14 * np.eye(6)
+    assert np.isfinite(Forecast.of(np.full(6, 0.3), same).score(np.full(6, 0.31), range(6)))
+
+
 def test_a_step_is_bounded_and_so_is_the_evidence():
     wrong = foresight(0.5, [(1.0, 0.001)], [(0.0, 1.0)])
     assert judged(Guard(log_odds=0.0), wrong, [0.0]).log_odds == pytest.approx(-4.0)

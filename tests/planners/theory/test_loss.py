@@ -2,22 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from twinloop.planners.plain_bo import expected_warnings
 from twinloop.planners.testing import example_theory
-from twinloop.planners.theory.belief import believe
-from twinloop.planners.theory.calibration import calibrate, measured
-from twinloop.planners.theory.emulator import fit_emulator
 from twinloop.planners.theory.loss import kept, n_loss
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
-
-
-def believed(known, seed=1):
-    with expected_warnings():
-        emulator = fit_emulator(known, known.theory, None)
-        found = measured(known, known.theory, emulator.scatter.numpy())
-        calibration = calibrate(found, emulator, known.theory, seed)
-        return believe(known, known.theory, emulator, calibration)
 
 
 def test_it_can_be_an_activated_process():
@@ -43,7 +31,7 @@ def test_a_priori_there_is_none_in_the_middle_and_anything_at_the_corners():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_found_where_theory_lacks_it(seed):
+def test_it_is_found_where_theory_lacks_it(seed, believed):
     truth = {"place_1": 0.55, "place_2": 0.45}
     known = example_theory(9, m=200, truth=truth, missing_loss=3.0, seed=seed + 1)
     belief = believed(known)
@@ -58,7 +46,7 @@ def test_it_is_found_where_theory_lacks_it(seed):
     assert np.sqrt(np.mean((without_rest - right) ** 2)) < 0.35 * bare
 
 
-def test_without_a_loss_none_is_found():
+def test_without_a_loss_none_is_found(believed):
     known = example_theory(9, m=200)
     belief = believed(known)
     left = kept(known.x, torch.as_tensor(belief.loss)).mean(0).numpy()
