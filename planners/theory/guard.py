@@ -199,7 +199,7 @@ class Guard:
             scored=int(body["scored"]),
             theory=tuple(body["theory"]),
             plain=tuple(body["plain"]),
-            waiting=tuple(Foresight.from_json(f) for f in body["waiting"]),
+            waiting=tuple(Foresight.from_json(f) for f in body["waiting"] if _is_joint(f)),
             is_off=bool(body["is_off"]),
         )
 
@@ -248,6 +248,12 @@ def _together(usual: Floats) -> Floats:
     found: Floats = standard.T @ standard / len(usual)
     np.fill_diagonal(found, 1.0)
     return found
+
+
+def _is_joint(body: Sequence[Any]) -> bool:
+    """Return False for what a run of before wrote, which foresaw each observable for itself."""
+    theory = body[1]
+    return len(theory) == 2 and isinstance(theory[1][0], Sequence)
 
 
 def _near(a: Floats, b: Floats, length: float) -> Floats:

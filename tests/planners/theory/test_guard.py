@@ -136,3 +136,11 @@ def test_without_theory_quantities_vary_together_as_they_do_anywhere():
     )
     assert said.covariance[0][1] == pytest.approx(0.8, abs=0.03)
     assert said.covariance[2] == pytest.approx((0.0, 0.0, 0.01), abs=1e-9)
+
+
+def test_a_run_of_before_is_gone_on_with_without_what_it_foresaw():
+    guard = Guard(log_odds=0.4, scored=3, theory=(1.0,) * 3, plain=(0.5,) * 3)
+    kept = guard.expecting(foresight(0.5, [(1.0, 0.1)] * 2, [(0.0, 1.0)] * 2))
+    before = [[0.2], [[1.0, 0.1], [0.2, 0.1]], [[0.0, 1.0], [0.2, 0.3]]]
+    body = kept.to_json()
+    assert Guard.from_json({**body, "waiting": [before, *body["waiting"]]}) == kept
