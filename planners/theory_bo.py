@@ -3,24 +3,32 @@
 The belief about the next experiment is theory, calibrated by everything that the experiments
 measured, less a loss that it may not know, plus a discrepancy of learned scale. The first question is
 put to theory, not to the machine: as long as simulations are worth more for their cost, the
-experiment waits for them. A guard weighs theory against no theory by what each foresaw; the next
-point is theory's or the one that plain Bayesian optimisation would have chosen from all the same
-experiments, whichever both beliefs together expect more of. A theory that misleads is switched off,
-and says so.
+experiment waits for them. A guard weighs theory against no theory by what each foresaw, and plain
+Bayesian optimisation has its turn in proportion (`theory/turns.py`); in theory's turns the point is
+theory's or the one that the plain planner would choose from all the same experiments, whichever both
+beliefs together expect more of. A theory that misleads is switched off, and says so; the plain
+planner then makes what it has not yet made of its own opening, and goes on.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294; the guard
 and the choice between sources are ours (`theory/guard.py`, `theory/agenda.py`).
 """
 
 import importlib
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from twinloop.planners.interface import Known, Planner, Proposal, SimulationRequest, Theory
+from twinloop.planners.interface import (
+    Known,
+    Planner,
+    Proposal,
+    SimulationRequest,
+    Theory,
+    sobol,
+)
 from twinloop.planners.plain_bo import PlainBO, expected_warnings
 from twinloop.planners.space import Floats
 from twinloop.planners.theory.agenda import (
@@ -37,6 +45,7 @@ from twinloop.planners.theory.design import prior_design
 from twinloop.planners.theory.emulator import Emulator, Remembered, fit_emulator
 from twinloop.planners.theory.guard import Forecast, Foresight, Guard, foresee_without_theory
 from twinloop.planners.theory.loss import kept
+from twinloop.planners.theory.turns import Turns
 
 __all__ = ["TheoryBO"]
 
@@ -48,6 +57,9 @@ _WORTH = 0.05
 _TRUSTED = 0.1
 """Weight from which on theory chooses; below it theory goes on being judged until it is off."""
 
+_PROMISING = 0.25
+"""A gain below this part of the noise of a measurement is none that one could see."""
+
 
 @dataclass(frozen=True)
 class _Thought:
@@ -56,6 +68,7 @@ class _Thought:
     belief: TheoryBelief
     guard: Guard
     choice: Choice
+    noise: Floats
     wanted: tuple[SimulationRequest, ...]
     withdrawn: tuple[int, ...]
     memo: dict[str, Any]
@@ -66,6 +79,11 @@ class _Thought:
         """The simulations that are worth their cost beside the best experiment."""
         least = _WORTH * float(self.why["gain_per_h"])
         return tuple(w for w in self.wanted if w.gain_per_h > least)
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether theory expects a gain that one could measure."""
+        return self.choice.gain >= _PROMISING * float(self.noise[0])
 
 
 class TheoryBO(Planner, name="theory_bo"):
@@ -83,9 +101,9 @@ class TheoryBO(Planner, name="theory_bo"):
         device: where torch computes; the same seed gives the same bits on one device only.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     uses_theory: ClassVar[bool] = True
-    lasting: ClassVar[tuple[str, ...]] = ("guard", "held")
+    lasting: ClassVar[tuple[str, ...]] = ("guard", "held", "turns")
 
     n_initial: Annotated[int, Field(ge=2)] = 6
     design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
@@ -199,14 +217,23 @@ class TheoryBO(Planner, name="theory_bo"):
     def _is_off(self, known: Known) -> bool:
         return bool(known.memo.get("guard", {}).get("is_off", False))
 
-    def _plainly(self, known: Known) -> Proposal:
-        """Return exactly what the plain planner would, with all the same experiments."""
-        plain = self._without_theory
-        return plain.initial(known) or plain.propose(known)
+    def _plainly(self, known: Known, turns: Turns) -> Proposal:
+        """Return the plain planner's next point: of its own opening, then by all experiments.
+
+        What theory chose counts for its model, not for its opening: it lies where theory looked.
+        """
+        if known.theory is None or known.k:
+            return self._without_theory.initial(known) or self._without_theory.propose(known)
+        turns = turns.paid()
+        if turns.opened < self.n_initial or known.n < 2:
+            own = sobol(replace(known, proposal=turns.opened))
+            return Proposal(x=own, why={"initial": 1.0}, memo={"turns": turns.opening().to_json()})
+        found = self._without_theory.propose(known)
+        return replace(found, memo={**found.memo, "turns": turns.to_json()})
 
     def _propose_plainly(self, known: Known) -> Proposal:
         """Return the plain planner's point where theory has no say."""
-        found = self._plainly(known)
+        found = self._plainly(known, _turns(known))
         why: dict[str, float | str] = {**found.why, "expert": "plain"}
         if known.theory is not None:
             why["theory_weight"] = Guard.from_json(known.memo.get("guard", {})).weight
@@ -255,7 +282,8 @@ class TheoryBO(Planner, name="theory_bo"):
         )
         why["simulation_gain_per_h"] = max((w.gain_per_h for w in wanted), default=0.0)
         drop = unwanted(known, theory, belief)
-        return _Thought(belief, guard, choice, wanted, drop, memo, why)
+        noise = _typical_noise(known, theory, emulator)
+        return _Thought(belief, guard, choice, noise, wanted, drop, memo, why)
 
     def _choose(self, known: Known, theory: Theory, thought: _Thought) -> Proposal:
         """Return the experiment of theory, or the plain one, or simulations that it waits for."""
@@ -264,7 +292,9 @@ class TheoryBO(Planner, name="theory_bo"):
         waited = memo.get("held", [-1, 0])
         n_held = waited[1] if waited[0] == known.proposal else 0
         is_worth_it = float(why["simulation_gain_per_h"]) > float(why["gain_per_h"])
-        if is_trusted and is_worth_it and n_held < self.holds:
+        turns = _turns(known).due(guard.weight, is_promising=thought.is_promising)
+        is_theorys = is_trusted and not turns.is_plain
+        if is_theorys and is_worth_it and n_held < self.holds:
             return Proposal(
                 x=thought.choice.x,
                 source=theory.simulator,
@@ -273,13 +303,13 @@ class TheoryBO(Planner, name="theory_bo"):
                 why=why,
                 memo={**memo, "held": [known.proposal, n_held + 1]},
             )
-        x = thought.choice.x
-        plain = self._rival(known, thought)
+        x, memo = thought.choice.x, {**memo, "turns": turns.to_json()}
+        plain = self._rival(known, thought, turns) if is_theorys else self._plainly(known, turns)
         if plain is not None:
             x, memo = plain.x, {**memo, **plain.memo}
             why = {**why, **{k: v for k, v in plain.why.items() if k not in {"mean", "sd"}}}
             why["expert"] = "plain"
-        expected = self._foresee(known, theory, thought.belief, x)
+        expected = _foresee(known, theory, thought, x)
         why = {**why, **self._expectation(thought.belief, expected, guard.weight, x)}
         return Proposal(
             x=x,
@@ -289,27 +319,25 @@ class TheoryBO(Planner, name="theory_bo"):
             memo={**memo, "guard": guard.expecting(expected).to_json()},
         )
 
-    def _rival(self, known: Known, thought: _Thought) -> Proposal | None:
+    def _rival(self, known: Known, thought: _Thought, turns: Turns) -> Proposal | None:
         """Return the plain planner's proposal where it is the better one; None: theory's is.
 
-        While theory is doubted, it is. Else, once the plain planner has a model of its own, the two
-        points are compared by the gain that both beliefs together expect there: so a theory that
-        promises little, because it has seen what it believes in, gives way now and then to what may
-        be where it does not look.
+        Once the plain planner has a model of its own, the two points are compared by the gain that
+        both beliefs together expect there.
         """
-        weight = thought.guard.weight
-        if weight < _TRUSTED:
-            return self._plainly(known)
         if known.n < max(self.n_initial, 2):
             return None
-        plain = self._plainly(known)
+        plain = self._without_theory.propose(known)
         x = np.stack([thought.choice.x, plain.x])
         by_theory = gains_with_theory(known, thought.belief, x)
         by_plain = gains_without_theory(
             known, lambda places: self._without_theory.moments(known, places), x
         )
+        weight = thought.guard.weight
         gains = weight * by_theory + (1.0 - weight) * by_plain
-        return plain if gains[1] > gains[0] else None
+        if gains[1] <= gains[0]:
+            return None
+        return replace(plain, memo={**plain.memo, "turns": turns.paid().to_json()})
 
     def _expectation(
         self, belief: TheoryBelief, expected: Foresight, weight: float, x: Floats
@@ -336,15 +364,19 @@ class TheoryBO(Planner, name="theory_bo"):
                                              belief.discrepancy.relative * float(f.mean()))),
         }  # fmt: skip
 
-    def _foresee(self, known: Known, theory: Theory, belief: TheoryBelief, x: Floats) -> Foresight:
-        """Return what theory and what the experiments alone expect at a point, noise included."""
-        emulator = belief.emulator
-        found = measured(known, theory, emulator.scatter.cpu().numpy())
-        noise = _typical_noise(found.sd, found.is_there, emulator)
-        of_theory = _theory_foresight(belief, emulator, x, noise)
-        usual = known.simulations.values[~known.simulations.exceeded]
-        plain = foresee_without_theory(found.x, found.values, found.is_there, noise, usual, x)
-        return Foresight(tuple(float(v) for v in x), of_theory, plain)
+
+def _turns(known: Known) -> Turns:
+    return Turns.from_json(known.memo.get("turns", {}))
+
+
+def _foresee(known: Known, theory: Theory, thought: _Thought, x: Floats) -> Foresight:
+    """Return what theory and what the experiments alone expect at a point, noise included."""
+    emulator = thought.belief.emulator
+    found = measured(known, theory, emulator.scatter.cpu().numpy())
+    of_theory = _theory_foresight(thought.belief, emulator, x, thought.noise)
+    usual = known.simulations.values[~known.simulations.exceeded]
+    plain = foresee_without_theory(found.x, found.values, found.is_there, thought.noise, usual, x)
+    return Foresight(tuple(float(v) for v in x), of_theory, plain)
 
 
 def _theory_foresight(
@@ -365,20 +397,24 @@ def _theory_foresight(
     return Forecast.of(means.mean(axis=0), covariance)
 
 
-def _typical_noise(sd: Floats, is_there: NDArray[np.bool_], emulator: Emulator) -> Floats:
+def _typical_noise(known: Known, theory: Theory, emulator: Emulator) -> Floats:
     """Return the usual standard deviation of each observable; before any, the simulator's scatter."""
     scatter: Floats = np.maximum(emulator.scatter.cpu().numpy(), 0.02)
-    if not len(sd):
+    found = measured(known, theory, emulator.scatter.cpu().numpy())
+    if not len(found.sd):
         return scatter
+    there = found.is_there
     rows = [
-        float(np.median(sd[is_there[:, q], q])) if is_there[:, q].any() else float(scatter[q])
-        for q in range(sd.shape[1])
+        float(np.median(found.sd[there[:, q], q])) if there[:, q].any() else float(scatter[q])
+        for q in range(found.sd.shape[1])
     ]
     usual: Floats = np.maximum(np.array(rows), 1e-6)
     return usual
 
 
-def _on(device: str) -> Any:
+def _on(device: str) -> AbstractContextManager[Any]:
+    """Return what puts new tensors on a device; nothing where they are made there anyway."""
     import torch
 
-    return torch.device(device)
+    # within it each call of torch costs more, and a proposal makes some ten thousand
+    return nullcontext() if device == "cpu" else torch.device(device)

@@ -146,15 +146,11 @@ class Emulator:
         )
 
     def _kernel(self, a: "Tensor", b: "Tensor") -> "Tensor":
-        import torch
-
-        return torch.stack([self._one_kernel(a, b, q) for q in range(len(self._scales))])
+        """Return the prior correlation of every observable, shape (q, n, m)."""
+        return _near(a / self._scales[:, None, :], b / self._scales[:, None, :])
 
     def _one_kernel(self, a: "Tensor", b: "Tensor", q: int) -> "Tensor":
-        one, other = a / self._scales[q], b / self._scales[q]
-        squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2.0 * one @ other.T
-        near: Tensor = (-0.5 * squares.clamp_min(0.0)).exp()
-        return near
+        return _near(a / self._scales[q], b / self._scales[q])
 
 
 def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) -> Emulator:
@@ -188,6 +184,13 @@ def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) ->
             noise.append(ratio)
         remembered = Remembered(len(rows), tuple(scales), tuple(noise))
     return Emulator(coordinates, raw, values, remembered)
+
+
+def _near(a: "Tensor", b: "Tensor") -> "Tensor":
+    """Return exp(-|a - b|^2 / 2) of all pairs of rows, shape (..., n, m)."""
+    squares = (a**2).sum(-1)[..., :, None] + (b**2).sum(-1)[..., None, :]
+    near: Tensor = (-0.5 * (squares - 2.0 * a @ b.mT).clamp_min(0.0)).exp()
+    return near
 
 
 def _range(raw: "Tensor") -> "tuple[Tensor, Tensor]":

@@ -8,6 +8,7 @@ from twinloop.planners.interface import EXPERIMENT, Known
 from twinloop.planners.known import simulations_seed
 from twinloop.planners.plain_bo import PlainBO
 from twinloop.planners.testing import CHECKS, example_known, example_theory
+from twinloop.planners.theory.turns import Turns
 from twinloop.planners.theory_bo import TheoryBO
 
 
@@ -31,6 +32,12 @@ def test_theory_is_asked_before_the_machine():
     # an even spread over the prior, a little wider
     assert thetas.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.03)
     assert thetas.std(axis=0) == pytest.approx([0.18, 0.18], rel=0.15)
+
+
+def opened_alone(known, number):
+    """The point of this number that the plain planner opens a campaign of the same seed with."""
+    alone = Known.of(known.space, proposal=number, campaign_seed=known.campaign_seed)
+    return PlainBO().ask(alone).x
 
 
 def lead(known_of, n, planner=None):
@@ -63,15 +70,57 @@ def test_a_missing_loss_is_learned():
     assert said["loss"] > 0.2
 
 
-def test_a_theory_that_misleads_is_switched_off_and_the_plain_planner_goes_on():
+def mirrored(x):
     truth = {"place_1": 0.75, "place_2": 0.75}
-    x, asked = lead(lambda x: example_theory(len(x), m=256, x=x, truth=truth, is_mirrored=True), 8)
+    return example_theory(len(x), m=256, x=x, truth=truth, is_mirrored=True)
+
+
+def test_a_theory_that_misleads_is_switched_off_and_the_plain_planner_goes_on():
+    x, asked = lead(mirrored, 12)
     assert asked[-1].why["theory_weight"] < 0.5
     assert asked[-1].why["expert"] == "plain"
     # with all the same experiments
-    known = replace(example_theory(7, m=256, x=x[:7], truth=truth, is_mirrored=True))
-    plain = PlainBO().ask(replace(known, memo=asked[-2].memo))
-    assert np.array_equal(plain.x, asked[-1].x)
+    memo = asked[-2].memo
+    plain = PlainBO().propose(
+        replace(mirrored(x[:11]), memo={"hyperparameters": memo["hyperparameters"]})
+    )
+    assert plain.x == pytest.approx(asked[-1].x, abs=0.02)
+
+
+def test_the_plain_planner_makes_its_own_opening_before_it_trusts_where_theory_looked():
+    """What theory chose lies where it looked: the plain planner opens as it would have alone."""
+    x, asked = lead(mirrored, 12)
+    known = mirrored(x)
+    opening = [opened_alone(known, n) for n in range(6)]
+    own = [p.x for p in asked if p.why["expert"] == "plain" and p.why.get("initial")]
+    assert len(own) == 6
+    assert np.array_equal(own, opening)
+    assert asked[-1].memo["turns"]["opened"] == 6
+
+
+def test_a_theory_that_promises_what_nobody_could_measure_shares_the_experiments():
+    known = example_theory(5, m=96)
+    turns = []
+    for gain in (0.02 * 0.24, 0.02 * 0.26):  # of a noise of 0.02
+        thought = thought_at(known, [0.6, 0.4])
+        thought = replace(thought, choice=replace(thought.choice, gain=gain))
+        assert thought.noise[0] == pytest.approx(0.02)
+        turns.append(TheoryBO(holds=0)._choose(known, known.theory, thought).memo["turns"]["owed"])
+    weight = thought.guard.weight
+    assert turns == pytest.approx([0.5, 1.0 - weight])
+
+
+def test_the_plain_planner_has_its_turn_when_a_whole_experiment_is_owed():
+    known = example_theory(3, m=96)
+    owing = replace(known, memo={"turns": {"owed": 0.95, "opened": 2}})
+    thought = thought_at(known, [0.6, 0.4])
+    answer = TheoryBO()._choose(owing, known.theory, thought)
+    assert answer.why["expert"] == "plain"
+    assert np.array_equal(answer.x, opened_alone(known, 2))
+    left = 0.95 - thought.guard.weight
+    assert answer.memo["turns"] == {"owed": pytest.approx(left, abs=1e-6), "opened": 3}
+    # the guard judges theory there too
+    assert answer.memo["guard"]["waiting"][-1][0] == pytest.approx(list(answer.x))
 
 
 def test_where_simulations_are_worth_more_the_experiment_waits_and_not_for_ever():
@@ -202,8 +251,8 @@ def test_a_theory_that_is_doubted_goes_on_learning():
     # the point is the plain planner's, the judgement and the calibration are of now
     assert answer.memo["guard"]["scored"] == 6
     assert answer.memo["calibration"] != stale["calibration"]
-    assert "hyperparameters" in answer.memo
-    assert np.array_equal(answer.x, PlainBO().ask(known).x)
+    assert answer.memo["turns"]["opened"] == 1
+    assert np.array_equal(answer.x, opened_alone(known, 0))
 
 
 def thought_at(known, x, log_odds=2.0):
@@ -218,7 +267,7 @@ def thought_at(known, x, log_odds=2.0):
 def test_a_theory_that_promises_nothing_gives_way_to_what_plain_bo_would_try():
     known = example_theory(8, m=96)
     nothing = thought_at(known, [0.0, 1.0])  # where quality is nothing, and both know it
-    found, plain = TheoryBO()._rival(known, nothing).x, PlainBO().propose(known).x
+    found, plain = TheoryBO()._rival(known, nothing, Turns()).x, PlainBO().propose(known).x
     # two searches from random starts
     assert found == pytest.approx(plain, abs=0.02)
 
@@ -226,12 +275,9 @@ def test_a_theory_that_promises_nothing_gives_way_to_what_plain_bo_would_try():
 def test_a_theory_that_promises_more_than_plain_bo_is_followed():
     known = example_theory(8, m=96, x=np.random.default_rng(2).random((8, 2)) * 0.4)
     planner = TheoryBO()
-    assert planner._rival(known, thought_at(known, [0.6, 0.4])) is None
-    # doubted, it is not asked at all
-    doubted = planner._rival(known, thought_at(known, [0.6, 0.4], log_odds=-2.5))
-    assert doubted.x == pytest.approx(PlainBO().propose(known).x, abs=0.02)
+    assert planner._rival(known, thought_at(known, [0.6, 0.4]), Turns()) is None
 
 
 def test_until_plain_bo_has_a_model_theory_chooses():
     known = example_theory(3, m=96)
-    assert TheoryBO()._rival(known, thought_at(known, [0.0, 1.0])) is None
+    assert TheoryBO()._rival(known, thought_at(known, [0.0, 1.0]), Turns()) is None
