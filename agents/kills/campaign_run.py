@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import psutil
 import yaml
@@ -23,7 +23,9 @@ from twinloop.agents.runtime.processes import MarkedProcess, SystemTable, sweep
 from twinloop.agents.runtime.run_folder import RunFolder
 from twinloop.agents.runtime.supervisor import EXIT_GAVE_UP
 from twinloop.errors import LabError
+from twinloop.instruments.ledger import EndState
 from twinloop.log.interface import LogFailed
+from twinloop.log.sqlite import open_readonly
 
 __all__ = ["PROGRAMS", "CampaignRun", "DidNotHappen", "small_campaign"]
 
@@ -188,6 +190,35 @@ class CampaignRun:
             return []
         lines = path.read_bytes().split(b"\n")[:-1]
         return [e for e in map(json.loads, lines) if kind in {None, e["kind"]}]
+
+    def told(self, key: str | None = None) -> dict[str, list[str]]:
+        """Return what the adapter's ledger says of each command, in order, or of one command."""
+        path = self.folder / "adapters" / "chamber" / "ledger.sqlite"
+        if not path.is_file():
+            return {}
+        reader = open_readonly(path)
+        try:
+            entries = [stored.entry for stored in reader.read()]
+        finally:
+            reader.close()
+        found: dict[str, list[str]] = {}
+        for entry in entries:
+            is_intent = entry.kind == "intent"
+            parts = entry.body["command"]["key"] if is_intent else entry.body.get("key")
+            if parts:
+                found.setdefault("/".join(map(str, parts)), []).append(entry.kind)
+        return {name: kinds for name, kinds in found.items() if key in {None, name}}
+
+    def until_all_is_told(self) -> None:
+        """Wait until the adapter holds the end of every command that was given.
+
+        A machine that is killed takes what it has not told yet with it: the film's trace, say.
+        """
+        ends = set(get_args(EndState))
+        self.until(
+            lambda: all(ends.intersection(kinds) for kinds in self.told().values()),
+            "the end of every operation in the ledger",
+        )
 
     def growth_under_way(self, least_ML: float = 0.5) -> str | None:
         """Return the key of a growth of which so much has arrived, and which has not ended."""

@@ -53,6 +53,7 @@ def test_everything_is_killed_between_two_operations(begin: Begin) -> None:
     run.until_in_a_growth()
     run.signal("conductor", signal.SIGSTOP)
     run.until(lambda: run.effects("growth_ended"), "the end of the growth")
+    run.until_all_is_told()
     run.kill_everything()
     run.resume()
     run.until_finished()
@@ -152,7 +153,7 @@ def is_past(moment_s: float) -> bool:
 
 
 def test_a_folder_in_use_is_refused_and_the_error_names_who_uses_it(begin: Begin) -> None:
-    run = begin(experiments=1)
+    run = begin(experiments=4)  # long enough for two commands to be refused meanwhile
     run.until_in_a_growth()
     for number in (signal.SIGSTOP, signal.SIGCONT):
         # frozen or not, it is the owner as long as it lives
@@ -161,7 +162,7 @@ def test_a_folder_in_use_is_refused_and_the_error_names_who_uses_it(begin: Begin
         assert second.returncode == 1
         assert f"is in use by process {pid} on {os.uname().nodename}" in second.stderr
     run.until_finished()
-    assert_complete(run, 1, lives=1)
+    assert_complete(run, 4, lives=1)
 
 
 def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:

@@ -13,24 +13,10 @@ import pytest
 from twinloop.agents.campaign.reading import replay
 from twinloop.agents.kills.audit import audit
 from twinloop.agents.kills.campaign_run import CampaignRun
-from twinloop.log.sqlite import open_readonly
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 Begin = Callable[..., CampaignRun]
-
-
-def ledger_kinds(run: CampaignRun, key: str) -> list[str]:
-    """Return what the ledger says of a command, in order."""
-    reader = open_readonly(run.folder / "adapters" / "chamber" / "ledger.sqlite")
-    try:
-        bodies = [(s.entry.kind, s.entry.body) for s in reader.read()]
-    finally:
-        reader.close()
-    words = [
-        (kind, b["command"]["key"] if kind == "intent" else b.get("key")) for kind, b in bodies
-    ]
-    return [kind for kind, parts in words if parts and "/".join(map(str, parts)) == key]
 
 
 def settled(run: CampaignRun, key: str) -> Any:
@@ -60,7 +46,7 @@ def test_the_conductor(begin: Begin) -> None:
     assert_complete(run, 2)
     assert len(run.events("conductor_started")) == 2
     assert settled(run, key).state == "done"
-    assert ledger_kinds(run, key).count("intent") == 1, "answered, not executed again"
+    assert run.told(key)[key].count("intent") == 1, "answered, not executed again"
     assert f"conductor (pid {pid}) died: signal 9" in (run.home / "output.txt").read_text()
 
 
@@ -85,10 +71,10 @@ def test_the_adapter(begin: Begin) -> None:
     run = begin(experiments=2)
     key = run.until_in_a_growth()
     run.kill("adapter")
-    assert ledger_kinds(run, key) == ["intent", "accepted"]
+    assert run.told(key)[key] == ["intent", "accepted"]
     run.until_finished()
     assert_complete(run, 2)
-    assert ledger_kinds(run, key) == ["intent", "accepted", "done", "acked"]
+    assert run.told(key)[key] == ["intent", "accepted", "done", "acked"]
     # the machine's own numbers, of one growth from its beginning to its end
     grown = next(e for e in run.effects("growth_ended") if e["key"] == key)
     assert grown["state"] == "done"
@@ -115,6 +101,7 @@ def test_the_machine_between_two_operations_loses_nothing(begin: Begin) -> None:
     # a conductor that is held sends no next command
     run.signal("conductor", signal.SIGSTOP)
     run.until(lambda: run.effects("growth_ended"), "the end of the growth")
+    run.until_all_is_told()
     run.kill("machine")
     run.signal("conductor", signal.SIGCONT)
     run.until(lambda: len(run.effects("anneal_ended")) == 2, "the second film at rest")
