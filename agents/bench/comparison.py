@@ -1,5 +1,6 @@
 """From the records of a study to its table: one row for each scenario and arm."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from twinloop.agents.bench.statistics import (
     ratio_intervals,
 )
 
-__all__ = ["Row", "compare", "count_of", "world_gaps"]
+__all__ = ["Row", "compare", "count_of", "regret_after", "world_gaps"]
 
 Record = Mapping[str, Any]
 
@@ -36,7 +37,8 @@ class Row:
         at_most: ratio that is aimed at.
         hours, cost_h: medians to the first success; of all that was used where there is none [h].
         simulations: median number to then.
-        regret_10, regret_20: median simple regret after so many experiments [1].
+        regret_10, regret_20: median simple regret after so many experiments [1]; of a run that ended
+            before, at its end.
         ask_cpu_s: median CPU time of a proposal [s].
         simulation_cpu_s: median CPU time of all simulations of a run [s].
         n_fallen: proposals that came from neither opening nor planner.
@@ -76,6 +78,17 @@ class Row:
 def count_of(record: Record, budget: int) -> int:
     """Return experiments to the first success; one more than the budget where there is none."""
     return budget + 1 if record["first"] is None else int(record["first"]["experiments"])
+
+
+def regret_after(record: Record, k: int) -> float:
+    """Return how far the true value at the best observed of `k` is from the best possible.
+
+    Of a run that ended before, it is that of its end; nan where nothing was measured.
+    """
+    if not record["measured"]:
+        return float("nan")
+    seen = int(np.argmax(record["measured"][:k]))
+    return float(record["best"] - record["expected"][seen])
 
 
 def compare(file: BenchFile, kept: Mapping[str, Record], cache: Path) -> list[Row]:
@@ -159,8 +172,8 @@ def _row(
         hours=_median(e["virtual_h"] for e in ends),
         cost_h=_median(e["cost_h"] for e in ends),
         simulations=_median(e["simulations"] for e in ends),
-        regret_10=_median(r["regret"]["10"] for r in chosen),
-        regret_20=_median(r["regret"]["20"] for r in chosen),
+        regret_10=_median(regret_after(r, 10) for r in chosen),
+        regret_20=_median(regret_after(r, 20) for r in chosen),
         ask_cpu_s=_median(s for r in chosen for s in r["ask_cpu_s"]),
         simulation_cpu_s=_median(r["simulation_cpu_s"] for r in chosen),
         n_fallen=sum(
@@ -179,8 +192,8 @@ def _switched_off(record: Record) -> int | None:
     return next((n for n, weight in enumerate(weights) if weight == 0.0), None)
 
 
-def _median(values: Iterable[float | None]) -> float:
-    there = [v for v in values if v is not None]
+def _median(values: Iterable[float]) -> float:
+    there = [v for v in values if not math.isnan(v)]
     return float(np.median(there)) if there else float("nan")
 
 

@@ -1,7 +1,6 @@
 """The table and the plot of a study, written from its records alone."""
 
 import csv
-import math
 import os
 import platform
 import shlex
@@ -82,7 +81,10 @@ def markdown(
     ]
     lines += [
         "",
-        "Medians of what it took to the first success, and of what the planner itself took:",
+        (
+            "Medians of what it took to the first success, and of what the planner itself took; a run "
+            "that ended before 10 or 20 experiments has the regret of its end:"
+        ),
         "",
         (
             "| scenario | arm | virtual time [h] | cost [h] | simulations | regret at 10 | regret at 20 | "
@@ -92,7 +94,7 @@ def markdown(
     ]
     lines += [
         f"| {r.scenario} | {r.arm} | {r.hours:.1f} | {r.cost_h:.1f} | {r.simulations:.0f} | "
-        f"{_regret(r.regret_10)} | {_regret(r.regret_20)} | {r.ask_cpu_s:.2f} | "
+        f"{r.regret_10:.3f} | {r.regret_20:.3f} | {r.ask_cpu_s:.2f} | "
         f"{r.simulation_cpu_s:.0f} | {r.n_fallen} | {_off(r)} |"
         for r in rows
     ]
@@ -113,11 +115,6 @@ def _counted(row: Row, file: BenchFile) -> str:
     """Return the median; what lies beyond the budget is known as that alone."""
     text, limit = str(row.median), file.budget.experiments
     return f"> {limit}" if row.median.value > limit else text
-
-
-def _regret(value: float) -> str:
-    """Return a regret; nothing where no run went on for so long."""
-    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _off(row: Row) -> str:

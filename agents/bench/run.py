@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from twinloop.agents.bench.growths import Growths, code_of_growths
 from twinloop.agents.bench.judge import EmulatedJudge, Judge, RealJudge
 from twinloop.agents.bench.reference import Reference, find_reference, path_of_reference
@@ -262,7 +260,6 @@ class _Watch:
             "experiments": len(self._expected),
             "simulations": sum(s.state == "done" for s in state.simulated),
             "virtual_h": self._lab.now_h,
-            "regret": {str(k): self._regret(k) for k in (1, 5, 10, 20)},
             "expected": self._expected,
             "measured": self._measured,
             "points": [state.proposed[t.number].point for t in state.ended],
@@ -274,12 +271,6 @@ class _Watch:
                 state.proposed[t.number].why.get("theory_weight") for t in state.ended
             ],
         }
-
-    def _regret(self, k: int) -> float | None:
-        """Return how far the true value at the best observed of `k` is from the best possible."""
-        if len(self._measured) < k:
-            return None
-        return self._judge.best - self._expected[int(np.argmax(self._measured[:k]))]
 
 
 def _rungs(state: CampaignState) -> Mapping[str, int]:

@@ -39,8 +39,6 @@ def test_a_run_goes_on_for_what_is_asked_at_least():
     record = run(budget=Budget(experiments=60, at_least=30))
     assert record["experiments"] == 30
     assert record["first"]["experiments"] < 30
-    best = max(range(10), key=lambda i: record["measured"][i])
-    assert record["regret"]["10"] == 1.0 - record["expected"][best]
 
 
 def test_a_run_without_success_uses_its_budget():

@@ -1,11 +1,12 @@
 """All runs of a study: resume, shared baselines, errors that are told."""
 
 import json
+import math
 
 import pytest
 
 from twinloop.agents.bench import study
-from twinloop.agents.bench.comparison import compare, count_of
+from twinloop.agents.bench.comparison import compare, count_of, regret_after
 from twinloop.agents.bench.report import write_report
 from twinloop.agents.bench.study import RunsFailed, kept_runs, make_runs, settings_of
 from twinloop.agents.bench.testing import tiny_setting
@@ -55,7 +56,7 @@ def record_of(setting, count):
     return {
         "key": setting.key, "scenario": setting.scenario, "arm": setting.arm, "seed": setting.seed,
         "first": first, "experiments": 40, "simulations": 3, "virtual_h": 40.0, "wall_s": 1.0,
-        "regret": {"1": 0.5, "5": 0.4, "10": 0.2, "20": 0.1}, "ask_cpu_s": [0.1],
+        "best": 1.0, "measured": [0.3, 0.9, 0.5], "expected": [0.4, 0.7, 0.8], "ask_cpu_s": [0.1],
         "simulation_cpu_s": 0.3, "rungs": {"planner": 39, "sobol": 1},
         "theory_weight": [0.8, 0.3, 0.0, 0.0] if setting.arm == "theory" else [None] * 4,
     }  # fmt: skip
@@ -141,3 +142,11 @@ def test_a_line_is_complete_json(made, tmp_path):
     make_runs(tmp_path, settings_of(file_of(), tmp_path)[:2], 1, lambda _: None)
     for line in (tmp_path / "runs.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_regret_is_that_of_the_best_observed_and_stays_when_a_run_has_ended():
+    record = record_of(tiny_setting(), 8)
+    assert regret_after(record, 1) == pytest.approx(0.6)
+    # the second was measured best; the third is better, but nobody could see it
+    assert regret_after(record, 2) == regret_after(record, 20) == pytest.approx(0.3)
+    assert math.isnan(regret_after({**record, "measured": []}, 10))
