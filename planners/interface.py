@@ -114,6 +114,9 @@ class Planner(BaseModel, ABC):
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     uses_theory: ClassVar[bool] = False
+    least_simulations: ClassVar[int] = 0
+    """Fewer are of no use to it: a campaign that allows fewer is refused."""
+
     lasting: ClassVar[tuple[str, ...]] = ()
     """Parts of the memo that are judgements, no warm start: a rung that starts cold keeps them."""
 

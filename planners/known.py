@@ -192,17 +192,21 @@ class Known:
     __hash__ = None  # type: ignore[assignment]
 
     def to_wire(self) -> tuple[Header, Arrays]:
-        """Return a JSON header and the arrays beside it (little endian, C order)."""
+        """Return a JSON header and the arrays beside it (little endian, C order).
+
+        The memo is one of the arrays, as bytes: a header is small, and what a planner remembers is
+        not always.
+        """
         header: Header = {name: getattr(self, name) for name in _COUNTS}
         header |= {
             "space": self.space.to_json(),
-            "memo": _as_json("memo", self.memo),
             "theory": None if self.theory is None else self.theory.to_json(),
         }
         arrays: Arrays = {name: getattr(self, name) for name in _FLOATS}
         for name, array in self.simulations.to_arrays().items():
             arrays[f"simulations.{name}"] = array
         arrays |= {f"features.{name}": array for name, array in self.features.items()}
+        arrays["memo"] = _packed(self.memo)
         return header, {name: _portable(array) for name, array in arrays.items()}
 
     @classmethod
@@ -226,7 +230,7 @@ class Known:
                 for name, array in arrays.items()
                 if name.startswith(prefix)
             },
-            memo=_part(header, "memo"),
+            memo=_unpacked(_part(arrays, "memo")),
             **{name: _part(arrays, name) for name in _FLOATS},
             **{name: _part(header, name) for name in _COUNTS},
         )
@@ -282,12 +286,11 @@ class Proposal:
         header: Header = {
             "source": self.source,
             "why": self.why,
-            "memo": self.memo,
             "withdrawn": list(self.withdrawn),
             "theta_names": names,
             "reasons": [request.why for request in requests],
         }
-        arrays = {"x": _portable(self.x)}
+        arrays: Arrays = {"x": _portable(self.x), "memo": _packed(self.memo)}
         if requests:
             rows = [[*r.x, *(r.theta[name] for name in names), r.gain_per_h] for r in requests]
             arrays["requests"] = _portable(np.array(rows, dtype=np.float64))
@@ -300,7 +303,8 @@ class Proposal:
         Raises:
             ArgumentError: a part is missing.
         """
-        fields = {name: _part(header, name) for name in ("source", "why", "memo", "withdrawn")}
+        fields = {name: _part(header, name) for name in ("source", "why", "withdrawn")}
+        fields["memo"] = _unpacked(_part(arrays, "memo"))
         names, reasons = _part(header, "theta_names"), _part(header, "reasons")
         x = _part(arrays, "x")
         d = len(x)
@@ -355,6 +359,21 @@ def _as_json(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as err:
         raise ArgumentError(name, value, f"JSON with finite numbers ({err})") from err
     return copy
+
+
+def _packed(memo: Mapping[str, Any]) -> NDArray[Any]:
+    """Return a memo as an array of bytes."""
+    return np.frombuffer(canonical_json(dict(memo)), dtype=np.uint8)
+
+
+def _unpacked(array: NDArray[Any]) -> dict[str, Any]:
+    try:
+        memo = json.loads(array.tobytes())
+    except ValueError as err:
+        raise ArgumentError("memo", f"{array.nbytes} bytes", f"JSON ({err})") from err
+    if not isinstance(memo, dict):
+        raise ArgumentError("memo", type(memo).__name__, "a JSON object")
+    return memo
 
 
 def _portable(array: NDArray[Any]) -> NDArray[Any]:

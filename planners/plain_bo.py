@@ -10,7 +10,8 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +43,9 @@ _LIBRARIES = (
     "gpytorch.mlls",
 )
 _MEMO = "hyperparameters"
+_GAIN = "log_expected_improvement"
+_USUAL = (1e-4, 1e4)
+"""An objective that varies by less or more is taken in another unit while it is modelled."""
 
 
 class PlainBO(Planner, name="plain_bo"):
@@ -61,6 +65,8 @@ class PlainBO(Planner, name="plain_bo"):
         >>> point = planner.ask()
         >>> planner.tell(point, y=-0.31, y_sd=0.02)
     """
+
+    version: ClassVar[int] = 2
 
     n_initial: Annotated[int, Field(ge=2)] = 6
     device: Literal["cpu", "cuda"] = "cpu"
@@ -86,6 +92,7 @@ class PlainBO(Planner, name="plain_bo"):
         import torch
         from botorch.models.model_list_gp_regression import ModelListGP
 
+        unit, known = _in_unit(known)
         with expected_warnings(), torch.device(self.device):
             columns = _columns(known)
             models = {name: _fitted(name, known, *column) for name, column in columns.items()}
@@ -93,7 +100,9 @@ class PlainBO(Planner, name="plain_bo"):
             label, gain = _acquisition(known, model)
             x, value = _search(known, gain)
             expected = {name: _expected(fitted, x) for name, fitted in models.items()}
-        mean, sd = expected.pop("y")
+        mean, sd = (unit * part for part in expected.pop("y"))
+        if label == _GAIN:
+            value += math.log(unit)
         why = {label: value, "mean": mean, "sd": sd, "pending": float(len(known.pending))}
         if expected:
             why["probability_feasible"] = math.prod(_above_zero(*e) for e in expected.values())
@@ -111,12 +120,13 @@ class PlainBO(Planner, name="plain_bo"):
         """
         import torch
 
+        unit, known = _in_unit(known)
         with expected_warnings(), torch.device(self.device):
             model = _fitted("y", known, known.y, known.y_sd)
             with torch.no_grad():
                 there = model.posterior(torch.as_tensor(x))
         mean, variance = there.mean[:, 0].cpu().numpy(), there.variance[:, 0].cpu().numpy()
-        return mean, np.sqrt(variance)
+        return unit * mean, unit * np.sqrt(variance)
 
 
 @contextmanager
@@ -142,6 +152,18 @@ def expected_warnings() -> Iterator[None]:
         # The line search gave up at the best point it had; that point is used.
         warnings.filterwarnings("ignore", "Optimization failed", RuntimeWarning)
         yield
+
+
+def _in_unit(known: Known) -> tuple[float, Known]:
+    """Return a unit in which the objective varies by about 1, and what is known in that unit.
+
+    BoTorch standardises nothing that varies by less than 1e-8; usual figures stay as they are.
+    """
+    spread = float(known.y.std())
+    if spread == 0.0 or _USUAL[0] < spread < _USUAL[1]:
+        return 1.0, known
+    unit = 10.0 ** round(math.log10(spread))
+    return unit, replace(known, y=known.y / unit, y_sd=known.y_sd / unit)
 
 
 def _columns(known: Known) -> dict[str, tuple[Floats, Floats]]:
@@ -225,7 +247,7 @@ def _acquisition(known: Known, model: "SingleTaskGP | ModelListGP") -> tuple[str
         return "log_probability_of_feasibility", qLogProbabilityOfFeasibility(
             model, constraints, sampler=sampler, X_pending=pending
         )
-    return "log_expected_improvement", qLogNoisyExpectedImprovement(
+    return _GAIN, qLogNoisyExpectedImprovement(
         model,
         X_baseline=torch.as_tensor(known.x),
         sampler=sampler,

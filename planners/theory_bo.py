@@ -50,6 +50,12 @@ from twinloop.planners.theory.turns import Turns
 __all__ = ["TheoryBO"]
 
 _LEAST_SIMULATIONS = 24
+_MOST_DESIGNS = 2
+"""So many designs are asked for at most, where simulations of the first one fail."""
+
+_LEAST_NOISE = 0.1
+"""Before any experiment a measurement is taken to be no sharper than this part of the spread."""
+
 _WORTH = 0.05
 """A simulation below this part of the experiment's gain for its cost is not worth computing."""
 
@@ -101,9 +107,10 @@ class TheoryBO(Planner, name="theory_bo"):
         device: where torch computes; the same seed gives the same bits on one device only.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     uses_theory: ClassVar[bool] = True
-    lasting: ClassVar[tuple[str, ...]] = ("guard", "held", "turns")
+    least_simulations: ClassVar[int] = _LEAST_SIMULATIONS
+    lasting: ClassVar[tuple[str, ...]] = ("designed", "guard", "held", "turns")
 
     n_initial: Annotated[int, Field(ge=2)] = 6
     design: Annotated[int, Field(ge=_LEAST_SIMULATIONS)] = 96
@@ -130,15 +137,17 @@ class TheoryBO(Planner, name="theory_bo"):
         if theory is None or known.k:
             return self._without_theory.initial(known)
         asked = known.simulations.m + len(known.simulations.pending_x)
-        if "held" in known.memo or asked or known.n or len(known.pending) or not theory.left:
+        is_enough = theory.left >= _LEAST_SIMULATIONS
+        if "held" in known.memo or asked or known.n or len(known.pending) or not is_enough:
             # once only: a simulator that gives nothing must not keep the machine waiting
             return None
+        n = min(self.first, theory.left)
         return Proposal(
             x=np.full(known.d, 0.5),
             source=theory.simulator,
-            simulations=prior_design(known, range(min(self.first, theory.left))),
+            simulations=prior_design(known, range(n)),
             why={"expert": "design", "simulations": 0.0},
-            memo={**known.memo, "held": [known.proposal, 0]},
+            memo={**known.memo, "held": [known.proposal, 0], "designed": n},
         )
 
     def propose(self, known: Known) -> Proposal:
@@ -157,14 +166,13 @@ class TheoryBO(Planner, name="theory_bo"):
         nothing = Proposal(x=np.full(known.d, 0.5), memo=known.memo)
         if theory is None or known.k or not theory.left or self._is_off(known):
             return nothing
-        asked = known.simulations.m + len(known.simulations.pending_x)
-        if asked < self.design:
-            rows = range(asked, min(asked + min(self.batch, theory.left), self.design))
+        rows = self._design_left(known, theory)
+        if rows:
             return Proposal(
                 x=nothing.x,
                 simulations=prior_design(known, rows),
                 why={"expert": "design", "simulations": float(known.simulations.m)},
-                memo=known.memo,
+                memo={**known.memo, "designed": rows.stop},
             )
         if known.simulations.n_usable < _LEAST_SIMULATIONS:
             return nothing
@@ -177,6 +185,22 @@ class TheoryBO(Planner, name="theory_bo"):
             why=thought.why,
             memo=thought.memo,
         )
+
+    def _design_left(self, known: Known, theory: Theory) -> range:
+        """Return the rows of the design that are asked for next; none where it is complete.
+
+        A row is asked for once: one that failed would fail again. Where so many fail that theory
+        cannot be used, the design goes on beyond its end, for a while.
+        """
+        simulations = known.simulations
+        asked = simulations.m + len(simulations.pending_x)
+        first = int(known.memo.get("designed", asked))
+        expected = simulations.n_usable + len(simulations.pending_x)
+        if expected + theory.left < _LEAST_SIMULATIONS:
+            return range(0)
+        is_short = expected < _LEAST_SIMULATIONS
+        end = _MOST_DESIGNS * self.design if is_short else self.design
+        return range(first, min(first + min(self.batch, theory.left), end))
 
     def belief(self, known: Known, x: Floats) -> dict[str, Floats]:
         """Return what is believed of the objective at points, for people to look at.
@@ -248,6 +272,7 @@ class TheoryBO(Planner, name="theory_bo"):
         )
         found = measured(known, theory, emulator.scatter.cpu().numpy())
         guard = Guard.from_json(memo.get("guard", {})).judge(found.x, found.values, found.is_there)
+        guard = guard.awaiting(known.pending)
         calibration = calibrate(found, emulator, theory, known.seed, remembered_mode(memo))
         belief = believe(known, theory, emulator, calibration)
         memo |= {
@@ -351,6 +376,8 @@ class TheoryBO(Planner, name="theory_bo"):
         import torch
 
         f = belief.theory(x[None, :])
+        discrepancy = belief.discrepancy
+        of_theory = discrepancy.relative * (float(f.mean()) - discrepancy.worst)
         return {
             "mean": blend,
             "sd": float(np.sqrt(square)),
@@ -360,9 +387,8 @@ class TheoryBO(Planner, name="theory_bo"):
             "loss": 1.0 - float(kept(x[None, :], torch.as_tensor(belief.loss)).mean()),
             "plain_mean": plain_mean,
             "plain_sd": plain_sd,
-            "discrepancy_sd": float(np.hypot(belief.discrepancy.absolute,
-                                             belief.discrepancy.relative * float(f.mean()))),
-        }  # fmt: skip
+            "discrepancy_sd": float(np.hypot(discrepancy.absolute, of_theory)),
+        }
 
 
 def _turns(known: Known) -> Turns:
@@ -387,7 +413,7 @@ def _theory_foresight(
     means = emulator.mean(inputs).cpu().numpy()
     middle = emulator.coordinates.of(x[None, :], z.mean(axis=0)[None, :])
     own = np.array([float(emulator.sd(middle, q)[0]) for q in range(means.shape[1])])
-    open_ = np.full(means.shape[1], belief.calibration.tau[1])
+    open_ = belief.calibration.tau[1] * emulator.spread
     # of the objective more is known: its discrepancy, and what that leaves open
     objective, within = belief.samples(x[None, :])
     means[:, 0] = belief.sign * objective[:, 0].cpu().numpy()
@@ -399,7 +425,7 @@ def _theory_foresight(
 
 def _typical_noise(known: Known, theory: Theory, emulator: Emulator) -> Floats:
     """Return the usual standard deviation of each observable; before any, the simulator's scatter."""
-    scatter: Floats = np.maximum(emulator.scatter.cpu().numpy(), 0.02)
+    scatter: Floats = np.maximum(emulator.scatter.cpu().numpy(), _LEAST_NOISE * emulator.spread)
     found = measured(known, theory, emulator.scatter.cpu().numpy())
     if not len(found.sd):
         return scatter
@@ -408,7 +434,7 @@ def _typical_noise(known: Known, theory: Theory, emulator: Emulator) -> Floats:
         float(np.median(found.sd[there[:, q], q])) if there[:, q].any() else float(scatter[q])
         for q in range(found.sd.shape[1])
     ]
-    usual: Floats = np.maximum(np.array(rows), 1e-6)
+    usual: Floats = np.maximum(np.array(rows), 1e-6 * emulator.spread)
     return usual
 
 

@@ -6,7 +6,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,15 @@ def machine() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "platform": platform.system(),
-        "versions": {n: version(n) for n in ("pyzmq", "ray", "numpy", "numba", "torch")},
+        "versions": {n: _version(n) for n in ("pyzmq", "ray", "numpy", "numba", "torch")},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def write_result(name: str, found: dict[str, Any]) -> None:

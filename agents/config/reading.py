@@ -331,6 +331,11 @@ def _compare_theory(
         findings.note(place, f"not used: {planner['name']} plans without theory")
     elif file.goal.subject_to:
         findings.note(place, "not used: no planner keeps conditions (subject_to) by theory yet")
+    elif planner is not None:
+        least = type(resolve(dict(planner))).least_simulations
+        if theory.simulator.at_most < least:
+            allowed = f"{least} or more: {planner['name']} learns nothing from fewer"
+            findings.problem(place.at("simulator", "at_most"), theory.simulator.at_most, allowed)
     if simulator is None:
         return file
     if set(simulator.knobs) != set(file.search):

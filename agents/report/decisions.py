@@ -115,17 +115,22 @@ def carried(history: History) -> tuple[int, int]:
 
 
 def scores(history: History) -> list[tuple[float | None, float | None]]:
-    """Return the log scores of theory and of no theory, one pair for each observation scored so far."""
-    pairs: list[tuple[float | None, float | None]] = []
+    """Return the log scores of theory and of no theory, one pair for each observation scored so far.
+
+    A memo holds the latest of them, and how many there were.
+    """
+    pairs: dict[int, tuple[float | None, float | None]] = {}
     for decision in decisions(history):
         for name in ("scores", "guard"):
             body = decision.event.memo.get(name)
             if isinstance(body, Mapping):
                 sides = [_optional(body.get(side)) for side in (_THEORY, _PLAIN)]
                 found = list(zip(*sides, strict=False))
-                pairs = found if len(found) >= len(pairs) else pairs
+                scored = body.get("scored", len(found))
+                first = max(scored - len(found), 0) if isinstance(scored, int) else 0
+                pairs |= dict(enumerate(found, first))
                 break
-    return pairs
+    return [pairs.get(n, (None, None)) for n in range(max(pairs, default=-1) + 1)]
 
 
 def figure_of(why: Mapping[str, float | str], name: str) -> float | None:

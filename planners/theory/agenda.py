@@ -47,6 +47,7 @@ _PLACES = 64
 _RIVALS = 16
 _FAR_SD = 5.0
 _LEAST_SD = 1e-6
+"""Part of the objective's spread that a standard deviation is at least."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def gains_with_theory(known: Known, belief: TheoryBelief, x: Floats) -> Floats:
         # a pending point will give what is expected there: only more than that is an improvement
         best = best.maximum(belief.samples(known.pending)[0].max(dim=1).values)
     means, within = belief.samples(x)
-    found = _improvement(means, best[:, None], within.clamp_min(_LEAST_SD)).mean(0)
+    least = _LEAST_SD * float(belief.emulator.spread[0])
+    found = _improvement(means, best[:, None], within.clamp_min(least)).mean(0)
     values: Floats = found.cpu().numpy()
     return values
 
@@ -105,7 +107,8 @@ def gains_without_theory(known: Known, plain: Moments, x: Floats) -> Floats:
     taken = np.vstack([known.x, known.pending]) if len(known.pending) else known.x
     mean, sd = (torch.as_tensor(part) for part in plain(np.vstack([taken, x])))
     n = len(taken)
-    found = _improvement(mean[n:], mean[:n].max(), sd[n:].clamp_min(_LEAST_SD))
+    least = _LEAST_SD * float(known.y.std()) or _LEAST_SD
+    found = _improvement(mean[n:], mean[:n].max(), sd[n:].clamp_min(least))
     values: Floats = found.cpu().numpy()
     return values
 
@@ -176,7 +179,7 @@ def wanted_simulations(
     chosen: list[SimulationRequest] = []
     is_free = torch.ones(len(places), dtype=torch.bool)
     for _ in range(n):
-        gain = _information(gap, sd.clamp_min(_LEAST_SD))
+        gain = _information(gap, sd.clamp_min(_LEAST_SD * float(emulator.spread[0])))
         gain = torch.where(is_free, gain, torch.full_like(gain, -1.0))
         row = int(gain.argmax())
         chosen.append(

@@ -122,6 +122,11 @@ def believe(
         else np.zeros(0)
     )
     discrepancy = learn(
-        known.x, known.y[:, 0], own.sd[:, 0] ** 2 + error**2, f, float(emulator.spread[0])
+        known.x,
+        known.y[:, 0],
+        own.sd[:, 0] ** 2 + error**2,
+        f,
+        scale=float(emulator.spread[0]),
+        worst=sign * emulator.worst(is_maximised=sign > 0),
     )
     return TheoryBelief(emulator, calibration, discrepancy, z, loss, sign, known.x)

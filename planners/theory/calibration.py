@@ -5,10 +5,11 @@ predicts. With f the emulator, less a loss that it may not know in the objective
 an experiment,
 
     y_iq = f_q(x_i, theta) + delta_iq,   delta_iq ~ Student-t(4, scale s_iq),
-    s_iq^2 = noise_iq^2 + emulator_iq^2 + tau_g^2,
+    s_iq^2 = noise_iq^2 + emulator_iq^2 + (tau_g r_q)^2,
 
-tau_g being the learned scale of the discrepancy, one of the objective and one of all others, with
-ln tau ~ N(ln 0.03 r, 1), r the spread of the predictions. The modes are found by L-BFGS from several
+r_q being the spread of the predictions of each observable, in its own unit, and tau_g the learned
+scale of the discrepancy as a share of it, one of the objective and one of all others, with
+ln tau ~ N(ln 0.03, 1). The modes are found by L-BFGS from several
 starts; samples are drawn from a Student-t around each and weighted, so that the posterior may have
 several modes and deviate from the Gaussian form; where the weights degenerate, the proposal is
 adapted.
@@ -38,8 +39,12 @@ __all__ = ["Calibration", "Measured", "calibrate", "measured"]
 _FREEDOM = 4.0
 _TAU = 0.03
 _TAU_SD = 1.0
+_LOG_TAU = np.full(2, np.log(_TAU))
 _ITERATIONS = 40
 _STEP = 1e-3
+_BLOCK = 8_000_000
+"""Numbers of one array while the density is computed, 64 MB: draws x experiments x predictions x q."""
+
 _DRAWS = 192
 _PROPOSAL_FREEDOM = 6.0
 _LEAST_SHARE = 0.15
@@ -98,7 +103,8 @@ class Calibration:
     Args:
         z: parameters in units of their prior, shape (s, t), equally weighted.
         loss: parameters of the unknown loss in units of their prior, shape (s, 1 + d).
-        tau: scale of the discrepancy of the objective and of the others, geometric mean.
+        tau: scale of the discrepancy of the objective and of the others, geometric mean, as a
+            share of the spread of the predictions [1].
         mode: of ln posterior, shape (t + 2 + 1 + d,): z, ln tau and the loss.
         effective: share of the draws that carries weight.
     """
@@ -144,7 +150,7 @@ def calibrate(
     t, lost = len(theory.names), n_loss(found.x.shape[1])
     if len(found.x) == 0:
         z = _inside(rng.standard_normal((_DRAWS, t)), theory)
-        mode = np.r_[np.zeros(t), _log_tau(emulator), np.zeros(lost)]
+        mode = np.r_[np.zeros(t), _LOG_TAU, np.zeros(lost)]
         return Calibration(z, rng.standard_normal((_DRAWS, lost)), (_TAU, _TAU), mode, 1.0)
     posterior = _Posterior(found, emulator, theory)
     # the emulator's error is another one at the modes than at the prior's mean
@@ -237,14 +243,6 @@ def _inside(z: Floats, theory: Theory) -> Floats:
     return clipped
 
 
-def _log_tau(emulator: Emulator) -> Floats:
-    """Return the prior mean of ln tau, shape (2,)."""
-    spread = emulator.spread
-    return np.log(
-        _TAU * np.array([spread[0], float(np.mean(spread[1:] if len(spread) > 1 else spread))])
-    )
-
-
 class _Posterior:
     """ln posterior of (z, ln tau_objective, ln tau_others, loss) and its gradient."""
 
@@ -259,7 +257,8 @@ class _Posterior:
         self._is_there = torch.as_tensor(found.is_there)
         self._found = found
         self.take_error_at(np.zeros(self._t))
-        self._log_tau = torch.as_tensor(_log_tau(emulator))
+        self._log_tau = torch.as_tensor(_LOG_TAU)
+        self._spread = torch.as_tensor(emulator.spread)
         low, high = _bounds(theory)
         self._low, self._high = torch.as_tensor(low), torch.as_tensor(high)
 
@@ -277,8 +276,16 @@ class _Posterior:
         import torch
 
         with torch.no_grad():
-            density: Floats = self._log(torch.as_tensor(draws)).cpu().numpy()
-        return density
+            parts = [
+                self._log(torch.as_tensor(block)).cpu().numpy() for block in self._blocks(draws)
+            ]
+        return np.concatenate(parts)
+
+    def _blocks(self, draws: Floats) -> list[Floats]:
+        """Return the draws in as many parts as keep the memory bounded."""
+        each = max(1, self._is_there.numel() * self._emulator.m)
+        n = -(-len(draws) * each // _BLOCK)
+        return np.array_split(draws, min(max(n, 1), len(draws)))
 
     def starts(self, rng: np.random.Generator, start: Sequence[float]) -> list[Floats]:
         """Return where a search for modes begins.
@@ -286,7 +293,7 @@ class _Posterior:
         At the prior's mean, at `start`, and at the best draws of the prior that are not near each
         other: one film may be what it is for opposite reasons.
         """
-        tail = np.r_[self._log_tau.cpu().numpy(), np.zeros(self._lost)]
+        tail = np.r_[_LOG_TAU, np.zeros(self._lost)]
         found = [np.r_[np.zeros(self._t), tail]]
         if len(start) == len(found[0]):
             found.append(np.asarray(start, dtype=np.float64))
@@ -323,11 +330,15 @@ class _Posterior:
         """Return -ln posterior, shape (b,), and its gradient, shape (b, p), at places (b, p)."""
         import torch
 
-        points = torch.tensor(places, requires_grad=True)
-        cost = -self._log(points)
-        cost.sum().backward()  # type: ignore[no-untyped-call]
-        gradient = torch.zeros_like(points) if points.grad is None else points.grad
-        return cost.detach().cpu().numpy(), gradient.cpu().numpy()
+        costs, gradients = [], []
+        for block in self._blocks(places):
+            points = torch.tensor(block, requires_grad=True)
+            cost = -self._log(points)
+            cost.sum().backward()  # type: ignore[no-untyped-call]
+            gradient = torch.zeros_like(points) if points.grad is None else points.grad
+            costs.append(cost.detach().cpu().numpy())
+            gradients.append(gradient.cpu().numpy())
+        return np.concatenate(costs), np.concatenate(gradients)
 
     def _log(self, draws: "Tensor") -> "Tensor":
         import torch
@@ -347,8 +358,8 @@ class _Posterior:
         expected = torch.cat([left[:, :, None], expected[:, :, 1:]], dim=2)
         tau = log_tau.exp()
         q = expected.shape[2]
-        spread = torch.cat([tau[:, :1], tau[:, 1:2].expand(-1, q - 1)], dim=1)[:, None, :]
-        variance = self._variance + spread**2
+        shares = torch.cat([tau[:, :1], tau[:, 1:2].expand(-1, q - 1)], dim=1)
+        variance = self._variance + (shares * self._spread)[:, None, :] ** 2
         standard = (self._values - expected) ** 2 / variance
         log = -0.5 * (_FREEDOM + 1.0) * torch.log1p(standard / _FREEDOM) - 0.5 * variance.log()
         return prior + torch.where(self._is_there, log, torch.zeros_like(log)).sum((1, 2))

@@ -59,11 +59,6 @@ class Coordinates:
         names = {*space.names, *theory.priors, *theory.constants}
         self._parts = [_parse(name, text, names) for name, text in theory.coordinates.items()]
 
-    @property
-    def n(self) -> int:
-        """How many inputs there are."""
-        return len(self._parts) or self._space.d + len(self._theory.priors)
-
     def of(self, x: Floats, z: Floats) -> "Tensor":
         """Return the inputs of points x (n, d) and parameters z (n, t), shape (n, inputs)."""
         import torch
@@ -102,6 +97,8 @@ def _parse(name: str, text: str, names: set[str]) -> ast.AST:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as err:
         raise ArgumentError(f"coordinate {name}", text, "arithmetic") from err
+    # a function's name alone is no quantity
+    called_names = {n.func for n in ast.walk(tree) if isinstance(n, ast.Call)}
     for node in ast.walk(tree):
         match node:
             case ast.BinOp() | ast.UnaryOp() | ast.Load() | ast.operator() | ast.unaryop():
@@ -111,7 +108,7 @@ def _parse(name: str, text: str, names: set[str]) -> ast.AST:
                 pass
             case ast.Call(func=ast.Name(id=called), args=[_], keywords=[]) if called in _FUNCTIONS:
                 pass
-            case ast.Name(id=known) if known in names or known in _FUNCTIONS:
+            case ast.Name(id=known) if known in names or node in called_names:
                 pass
             case _:
                 allowed = f"arithmetic, {', '.join(_FUNCTIONS)} over {', '.join(sorted(names))}"

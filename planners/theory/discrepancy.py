@@ -3,15 +3,15 @@
 With f(x, theta) the theory and theta_s a sample of its posterior, the residual y - f(., theta_s) is
 a Gaussian process with the kernel
 
-    k(x, x') = (a^2 f(x) f(x') + b^2) exp(-sum_j (x_j - x'_j)^2 / 2 l_j^2):
+    k(x, x') = (a^2 g(x) g(x') + b^2) exp(-sum_j (x_j - x'_j)^2 / 2 l_j^2),   g = f - worst:
 
-a missing loss changes the objective in proportion (a), a wrong mechanism anywhere (b), and either
-may depend on some knobs only (l_j long for the others). The scales are learned, as the mode of their
+a missing loss changes what is above the worst in proportion (a), a wrong mechanism changes the
+objective anywhere (b), and either may depend on some knobs only (l_j long for the others). The scales are learned, as the mode of their
 posterior: the likelihood is averaged over the samples, and the priors are lognormal and prefer
 theory as it is.
 
 Source: Kennedy & O'Hagan, J. R. Stat. Soc. B 63, 425 (2001), doi:10.1111/1467-9868.00294; the
-product with f and the lengths of each knob are ours.
+product with g and the lengths of each knob are ours.
 """
 
 import math
@@ -42,14 +42,16 @@ class Discrepancy:
     """The process, conditioned on the residuals of every sample.
 
     Args:
-        relative: a [1].
+        relative: a, of what theory says above the worst [1].
         absolute: b, in the unit of the objective.
         lengths: l_j, in the unit cube, shape (d,).
+        worst: the objective that a loss leaves of nothing.
     """
 
     relative: float
     absolute: float
     lengths: Floats
+    worst: float
     _x: "Tensor"
     _f: "Tensor"
     _root: "Tensor"
@@ -64,6 +66,7 @@ class Discrepancy:
         """
         import torch
 
+        f = f - self.worst
         prior = self.relative**2 * f**2 + self.absolute**2
         if len(self._x) == 0:
             return torch.zeros((1, len(x)), dtype=x.dtype), prior
@@ -71,10 +74,13 @@ class Discrepancy:
         kernel = _kernel(x, f, self._x, self._f, self.relative, self.absolute, lengths)
         mean = (kernel @ self._alpha).T
         solved = torch.linalg.solve_triangular(self._root, kernel.T, upper=False)
-        return mean, (prior - (solved**2).sum(0)).clamp_min(1e-12)
+        # what rounding leaves below zero, at an experiment without noise
+        return mean, torch.maximum(prior - (solved**2).sum(0), 1e-9 * prior)
 
 
-def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Discrepancy:
+def learn(
+    x: Floats, y: Floats, variance: Floats, f: Floats, scale: float, worst: float
+) -> Discrepancy:
     """Return the discrepancy that the observations want; before any, that of the prior.
 
     Args:
@@ -83,6 +89,7 @@ def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Di
         variance: of its measurement and of the emulator, shape (n,).
         f: theory at the samples, shape (s, n).
         scale: spread of the objective, the unit of b.
+        worst: the worst objective there is by theory.
     """
     import torch
     from scipy.optimize import minimize
@@ -90,7 +97,7 @@ def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Di
     n, d = x.shape
     prior = np.log(np.r_[_RELATIVE, _ABSOLUTE * scale, np.full(d, _LENGTH)])
     prior_sd = np.r_[_RELATIVE_SD, _ABSOLUTE_SD, np.full(d, _LENGTH_SD)]
-    places, own = torch.as_tensor(x), torch.as_tensor(f.mean(axis=0))
+    places, own = torch.as_tensor(x), torch.as_tensor(f.mean(axis=0) - worst)
     residual = torch.as_tensor((y[None, :] - f).T)
     noise = torch.diag(torch.as_tensor(variance))
     center, width = torch.as_tensor(prior), torch.as_tensor(prior_sd)
@@ -125,6 +132,7 @@ def learn(x: Floats, y: Floats, variance: Floats, f: Floats, scale: float) -> Di
         relative=math.exp(best[0]),
         absolute=math.exp(best[1]),
         lengths=np.exp(best[2:]),
+        worst=worst,
         _x=places,
         _f=own,
         _root=root,

@@ -26,10 +26,13 @@ __all__ = ["Emulator", "Remembered", "fit_emulator"]
 
 _FIT_ROWS = 160
 _MOST_ROWS = 700
+_FIRST_ROWS = 200
+"""Of more predictions than `_MOST_ROWS` the first, which hold the even design, and the latest."""
 _MAX_ITERATIONS = 60
 _JITTER = 1e-6
 _GROWTH = 1.5
-_SD_FLOOR = 1e-6
+_FLAT = 1e-9
+"""What varies by less than this part of its size does not vary."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Emulator:
         scatter: standard deviation of the simulator's own scatter, shape (q,).
         loo_rmse: error measured by leaving one out, scatter included, shape (q,).
         widening: by how much measured errors exceed believed ones, >= 1, shape (q,).
-        spread: standard deviation of each observable over all predictions, shape (q,).
+        spread: standard deviation of each observable over all predictions, shape (q,); of one
+            that does not vary, a billionth of its size.
         m: predictions it rests on.
     """
 
@@ -78,6 +82,7 @@ class Emulator:
         raw: "Tensor",
         values: "Tensor",
         remembered: Remembered,
+        ever: "Tensor | None" = None,
     ) -> None:
         import torch
 
@@ -89,7 +94,7 @@ class Emulator:
         self.m = len(inputs)
         self._inputs = inputs
         self._mean = values.mean(0)
-        self._sd = values.std(0).clamp_min(_SD_FLOOR)
+        self._sd = _spread(values)
         y = ((values - self._mean) / self._sd).T  # (q, m)
         self._scales = torch.tensor(remembered.scales, dtype=inputs.dtype)
         self._noise = torch.tensor(remembered.noise, dtype=inputs.dtype).clamp_min(_JITTER)
@@ -105,8 +110,9 @@ class Emulator:
         believed = self._variance[:, None] / precision
         self.widening = (errors**2 / believed).mean(1).sqrt().clamp_min(1.0)
         self.loo_rmse = (errors**2).mean(1).sqrt() * self._sd
-        self._objective = values[:, 0].min().item(), values[:, 0].max().item()
-        self.spread = self._sd.cpu().numpy()
+        ever = values if ever is None else ever
+        self._objective = ever[:, 0].min().item(), ever[:, 0].max().item()
+        self.spread = _spread(ever).cpu().numpy()
         self.scatter = (self._noise * self._variance).sqrt() * self._sd
 
     def worst(self, *, is_maximised: bool) -> float:
@@ -154,7 +160,10 @@ class Emulator:
 
 
 def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) -> Emulator:
-    """Return the emulator of all predictions; those over their cost bound are left out.
+    """Return the emulator of the predictions; those over their cost bound are left out.
+
+    Of more than 700 it rests on the first 200 and the latest 500: the design holds it wherever the
+    campaign is not, and the latest lie where it is.
 
     Args:
         known: with at least two predictions.
@@ -164,7 +173,10 @@ def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) ->
     import torch
 
     simulations = known.simulations
-    rows = np.flatnonzero(~simulations.exceeded)[-_MOST_ROWS:]
+    usable = np.flatnonzero(~simulations.exceeded)
+    rows = usable
+    if len(usable) > _MOST_ROWS:
+        rows = np.r_[usable[:_FIRST_ROWS], usable[_FIRST_ROWS - _MOST_ROWS :]]
     coordinates = Coordinates(theory, known.space)
     raw = coordinates.of_theta(simulations.x[rows], simulations.theta[rows])
     low, span = _range(raw)
@@ -174,7 +186,7 @@ def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) ->
         remembered is None
         or len(remembered.noise) != values.shape[1]
         or len(remembered.scales[0]) != inputs.shape[1]
-        or len(rows) >= _GROWTH * remembered.rows
+        or len(usable) >= _GROWTH * remembered.rows
     ):
         chosen = np.linspace(0, len(rows) - 1, min(len(rows), _FIT_ROWS)).astype(int)
         scales, noise = [], []
@@ -182,8 +194,10 @@ def fit_emulator(known: Known, theory: Theory, remembered: Remembered | None) ->
             scale, ratio = _hyperparameters(inputs[chosen], values[chosen][:, [q]])
             scales.append(scale)
             noise.append(ratio)
-        remembered = Remembered(len(rows), tuple(scales), tuple(noise))
-    return Emulator(coordinates, raw, values, remembered)
+        remembered = Remembered(len(usable), tuple(scales), tuple(noise))
+    return Emulator(
+        coordinates, raw, values, remembered, torch.as_tensor(simulations.values[usable])
+    )
 
 
 def _near(a: "Tensor", b: "Tensor") -> "Tensor":
@@ -194,8 +208,21 @@ def _near(a: "Tensor", b: "Tensor") -> "Tensor":
 
 
 def _range(raw: "Tensor") -> "tuple[Tensor, Tensor]":
+    import torch
+
     low, high = raw.min(0).values, raw.max(0).values
-    return low, (high - low).clamp_min(1e-9)
+    span, size = high - low, torch.maximum(low.abs(), high.abs())
+    # an input that does not vary stays where it is
+    return low, torch.where(span > _FLAT * size, span, torch.ones_like(span))
+
+
+def _spread(values: "Tensor") -> "Tensor":
+    """Return the standard deviation of each column, shape (q,), above zero in any unit."""
+    import torch
+
+    size = values.abs().max(0).values
+    floor = _FLAT * torch.where(size > 0, size, torch.ones_like(size))
+    return torch.maximum(values.std(0), floor)
 
 
 def _hyperparameters(inputs: "Tensor", values: "Tensor") -> tuple[tuple[float, ...], float]:
@@ -209,15 +236,16 @@ def _hyperparameters(inputs: "Tensor", values: "Tensor") -> tuple[tuple[float, .
     from gpytorch.priors import GammaPrior, LogNormalPrior
 
     d = inputs.shape[1]
-    flat = float(values.std()) < _SD_FLOOR
-    if flat:
+    spread = values.std()
+    if float(spread) <= _FLAT * float(values.abs().max()):
         return (1.0,) * d, 0.1
     kernel = ScaleKernel(
         RBFKernel(ard_num_dims=d, lengthscale_prior=LogNormalPrior(0.5, 1.0)),
         outputscale_prior=GammaPrior(2.0, 0.5),
     )
     kernel.base_kernel.lengthscale = torch.full((1, d), 1.0)
-    model = SingleTaskGP(inputs, values, covar_module=kernel)
+    # BoTorch standardises nothing that varies by less than 1e-8
+    model = SingleTaskGP(inputs, (values - values.mean()) / spread, covar_module=kernel)
     model.likelihood.noise = 0.1
     likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
     try:

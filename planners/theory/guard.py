@@ -38,9 +38,17 @@ _OFF = -3.0
 """ln of the odds below which theory is off for good (5 %)."""
 
 _LENGTH = 0.35
-_KEPT = 8
 _DIGITS = 1e-7
 """Relative error that `_sharp` may leave in a covariance, ten times over."""
+
+_MOST_NUMBERS = 1200
+"""Of all forecasts that wait for a result: some 13 kB. The oldest go; they are not judged then."""
+
+_SAME = 1e-7
+"""Distance, in the unit cube, of what is one point."""
+
+_SCORES = 48
+"""Scores that are remembered; a journal has them all, proposal by proposal."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +83,23 @@ class Forecast:
             root = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             # noise far below the spread drowned in the digits that were kept
-            floor = _DIGITS * float(np.trace(covariance)) * np.eye(len(rows))
+            floor = _DIGITS * len(rows) * np.diag(np.diag(covariance))
             root = np.linalg.cholesky(covariance + floor)
         standard = np.linalg.solve(root, values[rows] - np.array(self.mean)[rows])
         log = -0.5 * standard @ standard - np.log(np.diag(root)).sum()
         return float(log) - 0.5 * len(rows) * math.log(2.0 * math.pi)
 
     def to_json(self) -> list[Any]:
-        """Return it as JSON."""
-        return [list(self.mean), [list(row) for row in self.covariance]]
+        """Return it as JSON; of the covariance the lower triangle."""
+        return [list(self.mean), [list(row[: n + 1]) for n, row in enumerate(self.covariance)]]
 
     @classmethod
     def from_json(cls, body: Sequence[Any]) -> "Forecast":
-        """Return what `to_json` wrote."""
-        mean, covariance = body
-        return cls(tuple(mean), tuple(map(tuple, covariance)))
+        """Return what `to_json` wrote, now or when it wrote all of the covariance."""
+        mean, lower = body
+        q = range(len(lower))
+        covariance = tuple(tuple(lower[max(a, b)][min(a, b)] for b in q) for a in q)
+        return cls(tuple(mean), covariance)
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,17 @@ class Foresight:
     x: tuple[float, ...]
     theory: Forecast
     plain: Forecast
+
+    def is_of(self, x: Floats) -> bool:
+        """Return whether it is of an experiment at `x`, shape (d,)."""
+        # no two that are under way are that near, and an answer may be moved to a face of the cube
+        return bool(np.abs(np.array(self.x) - x).max() < _SAME)
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers it takes to remember it."""
+        q = len(self.theory.mean)
+        return len(self.x) + q * (q + 3)
 
     def to_json(self) -> list[Any]:
         """Return it as JSON."""
@@ -124,7 +145,8 @@ class Guard:
     Args:
         log_odds: of theory against no theory.
         scored: how many observations have been judged.
-        theory, plain: log scores of the objective, by observation; None where nobody had spoken.
+        theory, plain: log scores of the objective, of the latest observations; None where nobody
+            had spoken.
         waiting: what was expected of experiments without a result.
         is_off: theory has been switched off.
     """
@@ -155,28 +177,46 @@ class Guard:
         return guard
 
     def _judge_one(self, x: Floats, values: Floats, is_there: Flags) -> "Guard":
-        key = tuple(float(v) for v in x)
-        said = next((f for f in self.waiting if f.x == key), None)
+        said = next((f for f in self.waiting if f.is_of(x)), None)
         if said is None:
-            none = (*self.theory, None), (*self.plain, None)
-            return replace(self, scored=self.scored + 1, theory=none[0], plain=none[1])
+            return self._scored(None, None)
         columns = [q for q in range(len(values)) if is_there[q]]
         step = said.theory.score(values, columns) - said.plain.score(values, columns)
         own = [0] if is_there[0] else []
         odds = float(min(self.log_odds + min(max(step, _LEAST), _MOST), _CEILING))
+        sides = (
+            _short(side.score(values, own)) if own else None for side in (said.theory, said.plain)
+        )
         return replace(
-            self,
+            self._scored(*sides),
             log_odds=odds,
-            scored=self.scored + 1,
-            theory=(*self.theory, _short(said.theory.score(values, own)) if own else None),
-            plain=(*self.plain, _short(said.plain.score(values, own)) if own else None),
             waiting=tuple(f for f in self.waiting if f is not said),
             is_off=self.is_off or odds < _OFF,
         )
 
+    def _scored(self, theory: float | None, plain: float | None) -> "Guard":
+        return replace(
+            self,
+            scored=self.scored + 1,
+            theory=(*self.theory, theory)[-_SCORES:],
+            plain=(*self.plain, plain)[-_SCORES:],
+        )
+
+    def awaiting(self, pending: Floats) -> "Guard":
+        """Return the guard without what was expected of experiments that will have no result.
+
+        Args:
+            pending: where experiments are under way, shape (p, d).
+        """
+        kept = tuple(f for f in self.waiting if any(f.is_of(x) for x in pending))
+        return replace(self, waiting=kept)
+
     def expecting(self, foresight: Foresight) -> "Guard":
         """Return the guard with what is expected of one more experiment."""
-        return replace(self, waiting=(*self.waiting, foresight)[-_KEPT:])
+        waiting = (*self.waiting, foresight)
+        while len(waiting) > 1 and sum(f.n_numbers for f in waiting) > _MOST_NUMBERS:
+            waiting = waiting[1:]
+        return replace(self, waiting=waiting)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""

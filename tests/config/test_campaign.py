@@ -154,6 +154,7 @@ def test_plain_bo_is_one_line_away_and_theory_is_then_said_not_to_be_used(tmp_pa
         ("[intensity_0p75ML", "[thickness_ML", "theory.observables", "a number that both tell"),
         ("name: kmc_growth", "name: kmc_growt", "theory.simulator.name", "kmc_growth"),
         ("size: 64", "edge: 64", "theory.simulator.settings.edge", "size"),
+        ("at_most: ", "at_most: 20 #", "theory.simulator.at_most", "24 or more"),
         ("sd: 12.0", "sd: 0.0", "theory.theta.thermocouple_offset_K.sd", "greater than 0"),
     ],
 )

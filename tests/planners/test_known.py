@@ -103,7 +103,12 @@ def test_known_that_differs_anywhere_is_not_equal(change):
 def test_a_proposal_crosses_the_wire_bit_for_bit(x, number):
     request = SimulationRequest(x, {"barrier_eV": number, "a_K": 0.1}, number, "refine")
     sent = Proposal(
-        x=x, source="kmc_growth", simulations=(request,), withdrawn=(3,), why={"gain": number}
+        x=x,
+        source="kmc_growth",
+        simulations=(request,),
+        withdrawn=(3,),
+        why={"gain": number},
+        memo={"mode": [number]},
     )
     header, frames = sent.to_wire()
     got = Proposal.from_wire(json.loads(json.dumps(header)), frames)
@@ -150,6 +155,25 @@ def test_simulations_need_one_row_of_everything():
             pending_x=np.zeros((0, 1)),
             pending_theta=np.zeros((0, 1)),
         )
+
+
+def test_a_memo_of_any_size_leaves_the_header_small():
+    """A header is bounded; what a planner remembers of twenty observables is not."""
+    memo = {"waiting": [[k / 7 for k in range(400)] for _ in range(12)]}
+    assert len(json.dumps(memo)) > 64 * 1024
+    known = full_known(memo=memo)
+    proposal = Proposal(x=np.full(2, 0.5), memo=memo)
+    for header in (known.to_wire()[0], proposal.to_wire()[0]):
+        assert len(json.dumps(header)) < 2048
+    assert across(known).memo == memo
+    assert Proposal.from_wire(*proposal.to_wire()).memo == memo
+
+
+@pytest.mark.parametrize("text", [b"{", b"[1]", b"\xff"])
+def test_a_memo_that_is_no_object_of_json_is_refused(text):
+    header, frames = full_known().to_wire()
+    with pytest.raises(ArgumentError, match="memo"):
+        Known.from_wire(header, {**frames, "memo": np.frombuffer(text, np.uint8)})
 
 
 def test_a_part_missing_on_the_wire_is_named():

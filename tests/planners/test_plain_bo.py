@@ -32,7 +32,7 @@ planner = resolve("plain_bo")
 opening = planner.opening(example_known(3, pending=2))
 heavy = sorted({"torch", "botorch", "scipy", "ray"} & set(sys.modules))
 asked = planner.ask(example_known(9, pending=2))
-print(json.dumps({"heavy": heavy, "opening": opening.x.tolist(), "asked": asked.to_wire()[0],
+print(json.dumps({"heavy": heavy, "opening": opening.x.tolist(), "asked": [asked.to_wire()[0], asked.memo],
                   "bits": asked.x.tobytes().hex()}))
 """
 
@@ -52,7 +52,7 @@ def test_another_process_opens_without_torch_and_proposes_the_same_bits():
     assert there["heavy"] == []
     assert there["opening"] == PlainBO().opening(example_known(3, pending=2)).x.tolist()
     assert there["bits"] == here.x.tobytes().hex()
-    assert there["asked"] == here.to_wire()[0]
+    assert there["asked"] == [here.to_wire()[0], here.memo]
 
 
 @cache
@@ -186,3 +186,21 @@ def test_a_device_that_is_not_there_is_refused_before_any_proposal():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(ArgumentError, match="torch finds no CUDA device"):
         PlainBO(device="cuda").prepare()
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e9])
+def test_the_unit_of_the_objective_changes_nothing(unit):
+    """BoTorch alone standardises nothing that varies by less than 1e-8: a roughness in metres."""
+    known = example_known(9)
+    other = replace(known, y=unit * known.y, y_sd=unit * known.y_sd)
+    here, there = PlainBO().ask(known), PlainBO().ask(other)
+    assert there.x == pytest.approx(here.x, abs=0.02)
+    assert there.why["mean"] / unit == pytest.approx(here.why["mean"], rel=0.02)
+    gain = "log_expected_improvement"
+    assert there.why[gain] - np.log(unit) == pytest.approx(here.why[gain], abs=0.1)
+    PlainBO().prepare()
+    x = known.x[:3]
+    for found, expected in zip(
+        PlainBO().moments(other, x), PlainBO().moments(known, x), strict=True
+    ):
+        assert found / unit == pytest.approx(expected, rel=0.05)

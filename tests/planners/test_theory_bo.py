@@ -1,13 +1,16 @@
+import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from twinloop.errors import PlanningFailed
-from twinloop.planners.interface import EXPERIMENT, Known
+from twinloop.planners.interface import EXPERIMENT, Known, Simulations
 from twinloop.planners.known import simulations_seed
 from twinloop.planners.plain_bo import PlainBO
 from twinloop.planners.testing import CHECKS, example_known, example_theory
+from twinloop.planners.theory.design import prior_design
 from twinloop.planners.theory.turns import Turns
 from twinloop.planners.theory_bo import TheoryBO
 
@@ -15,6 +18,42 @@ from twinloop.planners.theory_bo import TheoryBO
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_it_keeps_the_contract(check):
     check(TheoryBO)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("kind", [TheoryBO, PlainBO])
+def test_on_a_gpu_it_keeps_the_contract(kind, check):
+    needs_cuda()
+    check(partial(kind, device="cuda"))
+
+
+def test_on_a_gpu_it_thinks_what_it_thinks_on_a_cpu():
+    needs_cuda()
+    known = replace(example_theory(20, m=128), seed=simulations_seed(3, 1))
+    here, there = (TheoryBO(holds=0, device=name).ask(known) for name in ("cpu", "cuda"))
+    assert there.x == pytest.approx(here.x, abs=0.02)
+    for name in ("mean", "theory_mean", "theory_sd", "emulator_sd"):
+        assert there.why[name] == pytest.approx(here.why[name], abs=0.01)
+    assert there.memo["calibration"]["mean"] == pytest.approx(
+        here.memo["calibration"]["mean"], abs=0.01
+    )
+    planned = TheoryBO(device="cuda").ask_simulations(known)
+    assert planned.simulations
+    assert planned.why["rung"] == "planner"
+    grid = np.random.default_rng(0).random((40, 2))
+    beliefs = [
+        TheoryBO(device=name).belief(replace(known, memo=here.memo), grid)
+        for name in ("cpu", "cuda")
+    ]
+    assert beliefs[1]["mean"] == pytest.approx(beliefs[0]["mean"], abs=0.02)
+
+
+def needs_cuda():
+    TheoryBO().prepare()
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and torch finds none here")
 
 
 def test_without_theory_it_is_plain_bo():
@@ -152,6 +191,98 @@ def test_no_more_simulations_are_asked_for_than_the_budget_leaves():
     nothing_yet = example_theory(0, m=0)
     nothing_yet = replace(nothing_yet, theory=replace(nothing_yet.theory, left=0))
     assert TheoryBO().opening(nothing_yet) is None
+
+
+def design_answered(rows, number_of=96):
+    """What is known when of a design these rows have their answer."""
+    empty = example_theory(0, m=0)
+    wanted = prior_design(empty, range(number_of))
+    x = np.array([wanted[row].x for row in rows]).reshape(-1, 2)
+    theta = np.array([list(wanted[row].theta.values()) for row in rows]).reshape(-1, 2)
+    simulations = Simulations(
+        x, theta, np.zeros((len(rows), 2)), np.zeros(len(rows), bool), x[:0], theta[:0]
+    )
+    return replace(empty, simulations=simulations), wanted
+
+
+def rows_of(requests, wanted):
+    return [next(n for n, w in enumerate(wanted) if np.array_equal(w.x, r.x)) for r in requests]
+
+
+def test_a_simulation_of_the_design_that_failed_is_not_asked_for_again():
+    planner = TheoryBO(first=24, design=40)
+    memo = planner.opening(example_theory(0, m=0)).memo
+    known, wanted = design_answered([row for row in range(24) if row != 3] + [90])
+    answer = planner.ask_simulations(replace(known, memo=memo))
+    assert rows_of(answer.simulations, wanted) == list(range(24, 36))
+    rest = planner.ask_simulations(replace(known, memo=answer.memo))
+    assert rows_of(rest.simulations, wanted) == list(range(36, 40))
+
+
+def test_where_most_simulations_fail_the_design_goes_on_for_a_while():
+    known, wanted = design_answered([1, 2])
+    planner, memo, asked = TheoryBO(design=24, first=24, batch=16), {"designed": 24}, []
+    while True:
+        answer = planner.ask_simulations(replace(known, memo=memo))
+        if not answer.simulations:
+            break
+        memo = answer.memo
+        asked += rows_of(answer.simulations, wanted)
+    assert asked == list(range(24, 48))
+
+
+@pytest.mark.parametrize("left", [1, 23])
+def test_simulations_too_few_to_be_of_use_are_not_bought(left):
+    known = example_theory(0, m=0)
+    few = replace(known, theory=replace(known.theory, left=left))
+    assert TheoryBO().opening(few) is None
+    assert TheoryBO().ask_simulations(few).simulations == ()
+
+
+@pytest.mark.parametrize(("unit", "shift"), [(1e-9, 0.0), (1e4, 0.0), (1.0, -300.0)])
+@pytest.mark.parametrize("n", [0, 4])
+def test_unit_and_zero_of_the_objective_change_nothing(unit, shift, n):
+    known = example_theory(n, m=64)
+    values = known.simulations.values * unit + [shift, 0.0]
+    other = replace(
+        known,
+        y=known.y * unit + shift,
+        y_sd=known.y_sd * unit,
+        features={"trace": known.features["trace"] * unit},
+        simulations=replace(known.simulations, values=values),
+    )
+    here, there = (TheoryBO(holds=0).ask(k) for k in (known, other))
+    assert there.x == pytest.approx(here.x, abs=0.03)
+    for name in ("mean", "theory_mean", "plain_mean"):
+        assert (there.why[name] - shift) / unit == pytest.approx(here.why[name], abs=0.03)
+    for name in ("theory_sd", "plain_sd", "gain_per_h", "discrepancy_sd"):
+        assert there.why[name] / unit == pytest.approx(here.why[name], rel=0.2)
+
+
+def test_what_is_remembered_of_nine_observables_and_eight_experiments_under_way_stays_small():
+    known = example_theory(3, m=32, pending=np.random.default_rng(2).random((8, 2)))
+    names = tuple(f"trace_{k}" for k in range(8))
+    trace = known.simulations.values[:, 1:]
+    rng = np.random.default_rng(3)
+    scattered = [trace + 0.01 * rng.standard_normal(trace.shape) for _ in names]
+    known = replace(
+        known,
+        theory=replace(known.theory, observables=("quality", *names)),
+        simulations=replace(
+            known.simulations, values=np.hstack([known.simulations.values[:, :1], *scattered])
+        ),
+        features=dict.fromkeys(names, known.features["trace"]),
+    )
+    memo = {}
+    for n in range(8):
+        at = replace(known, pending=known.pending[: n + 1], memo=memo)
+        answer = TheoryBO(holds=0).ask(at)
+        assert answer.why["rung"] == "planner"
+        memo = json.loads(json.dumps(answer.memo))
+        # as if the point under way had been this one
+        memo["guard"]["waiting"][-1][0] = known.pending[n].tolist()
+    assert len(memo["guard"]["waiting"]) == 8
+    assert len(json.dumps(memo)) < 24_000
 
 
 @pytest.mark.parametrize("m", [0, 10])

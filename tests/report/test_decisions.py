@@ -130,6 +130,16 @@ def test_scores_are_found_where_the_guard_keeps_them(run):
     assert scores(read(run)) == [(0.3, 0.1)]
 
 
+def test_scores_that_a_memo_no_longer_holds_are_those_of_an_earlier_one(run):
+    run.begin()
+    for scored in (1, 2, 3, 5):
+        said = [0.1 * k for k in range(scored)][-2:]
+        memo = {"guard": {"theory": said, "plain": said, "scored": scored}}
+        run.propose(POINT, why={"theory_weight": 0.8}, memo=memo, basis=run.n_events)
+    found = [pair[0] for pair in scores(read(run))]
+    assert found == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
 def test_a_batch_is_credited_with_what_shrank_until_its_answers_were_known(run):
     run.begin()
     first = propose(run, 1.0, emulator_sd=0.4)

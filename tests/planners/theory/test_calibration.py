@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from twinloop.planners.plain_bo import expected_warnings
 from twinloop.planners.testing import example_theory
+from twinloop.planners.theory import calibration
 from twinloop.planners.theory.calibration import calibrate, measured
 from twinloop.planners.theory.emulator import fit_emulator
 
@@ -48,7 +51,8 @@ def test_a_linear_theory_gives_the_posterior_of_the_textbook():
     known.y_sd[:] = 50.0  # the objective says nothing: what is left is linear
     found = calibrated(known)
     emulator_scatter = 0.01
-    noise = np.hypot(max(0.02, emulator_scatter), found.tau[1])
+    spread = known.simulations.values[:, 1].std(ddof=1)
+    noise = np.hypot(max(0.02, emulator_scatter), found.tau[1] * spread)
     precision = 1 / 0.15**2 + 4 / noise**2
     data = known.features["trace"][:, 0] - 0.5 * x[:, 0]
     mean = (0.5 / 0.15**2 + data.sum() / noise**2) / precision
@@ -72,3 +76,40 @@ def test_a_bound_of_a_parameter_is_kept():
     object.__setattr__(priors["place_2"], "at_least", 0.45)
     found = calibrated(known)
     assert np.all(0.5 + 0.15 * found.z[:, 1] >= 0.45 - 1e-12)
+
+
+def with_a_third(unit):
+    """What `example_theory` tells, and a third observable in its own unit that says nothing."""
+    x = np.array([[0.02, 0.98], [0.98, 0.02], [0.5, 0.02]])
+    known = example_theory(3, m=96, x=x, truth={"place_1": 0.62, "place_2": 0.5})
+    rng = np.random.default_rng(0)
+    simulated, seen = known.simulations.x.mean(axis=1), x.mean(axis=1)
+    third = unit * (simulated + 0.01 * rng.standard_normal(96))
+    measured_there = unit * (seen + 0.02 * rng.standard_normal(3))
+    features = {**known.features, "third": np.stack([measured_there, [0.02 * unit] * 3], axis=1)}
+    values = np.column_stack([known.simulations.values, third])
+    return replace(
+        known,
+        theory=replace(known.theory, observables=("quality", "trace", "third")),
+        simulations=replace(known.simulations, values=values),
+        features=features,
+    )
+
+
+def test_an_observable_in_a_large_unit_does_not_hide_what_another_one_tells():
+    posteriors = [calibrated(with_a_third(unit)) for unit in (1.0, 1000.0)]
+    means, sds = (
+        np.array([getattr(p.z, name)(axis=0) for p in posteriors]) for name in ("mean", "std")
+    )
+    assert means[0] == pytest.approx(means[1], abs=0.1)
+    assert sds[0] == pytest.approx(sds[1], rel=0.15)
+    assert sds[1][0] < 0.4  # of the prior's: the trace tells the first place
+
+
+def test_many_draws_are_taken_in_parts_and_none_is_lost(monkeypatch):
+    known = example_theory(5, m=48)
+    whole = calibrated(known)
+    monkeypatch.setattr(calibration, "_BLOCK", 5 * 48 * 2 * 7)
+    parts = calibrated(known)
+    assert parts.z.mean(axis=0) == pytest.approx(whole.z.mean(axis=0), abs=1e-6)
+    assert parts.tau == pytest.approx(whole.tau, rel=1e-6)

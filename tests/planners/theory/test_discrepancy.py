@@ -8,6 +8,7 @@ from scipy.stats import norm
 from twinloop.planners.theory.discrepancy import learn
 
 NOISE_SD = 0.01
+WORST = 0.1
 
 
 def theory(x):
@@ -16,14 +17,14 @@ def theory(x):
 
 def with_loss(x):
     """What a loss makes of it that only knob 0 decides, 55 % at its end."""
-    return theory(x) * np.exp(-0.8 * x[:, 0] ** 2)
+    return WORST + (theory(x) - WORST) * np.exp(-0.8 * x[:, 0] ** 2)
 
 
 def learned(n, truth, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.random((n, 3))
     y = truth(x) + NOISE_SD * rng.standard_normal(n)
-    return learn(x, y, np.full(n, NOISE_SD**2), np.tile(theory(x), (4, 1)), scale=0.2)
+    return learn(x, y, np.full(n, NOISE_SD**2), np.tile(theory(x), (4, 1)), 0.2, WORST)
 
 
 def at_fresh_points(discrepancy, n=400):
@@ -66,13 +67,13 @@ def test_before_the_first_experiment_it_is_the_prior():
     found = learned(0, theory)
     mean, variance = found.at(torch.full((1, 3), 0.5), torch.tensor([0.5]))
     assert float(mean.abs().max()) == 0.0
-    expected = (0.08 * 0.5) ** 2 + (0.02 * 0.2) ** 2
+    expected = (0.08 * (0.5 - WORST)) ** 2 + (0.02 * 0.2) ** 2
     assert float(variance[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_experiment_holds_the_belief_where_it_was_made():
     x = np.array([[0.2, 0.5, 0.8]])
-    found = learn(x, theory(x) - 0.1, np.array([1e-6]), theory(x)[None, :], scale=0.2)
+    found = learn(x, theory(x) - 0.1, np.array([1e-6]), theory(x)[None, :], 0.2, WORST)
     mean, variance = found.at(torch.as_tensor(x), torch.as_tensor(theory(x)))
     assert float(mean[0, 0]) == pytest.approx(-0.1, abs=1e-3)
     assert float(variance[0].sqrt()) < 2e-3

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +75,60 @@ def test_predictions_over_their_cost_bound_are_left_out():
     known.simulations.exceeded[:10] = True
     with expected_warnings():
         assert fit_emulator(known, known.theory, None).m == 30
+
+
+def test_of_very_many_predictions_the_even_design_stays():
+    """A campaign refines where it is; elsewhere theory must not forget what it said."""
+    known = example_theory(m=120)
+    rng = np.random.default_rng(4)
+    near = np.clip(0.6 + 0.05 * rng.standard_normal((900, 4)), 0.0, 1.0)
+    x, theta = near[:, :2], near[:, 2:]
+    values = np.stack([truth(x, theta), theta[:, 0] + 0.5 * x[:, 0]], axis=1)
+    simulations = replace(
+        known.simulations,
+        x=np.vstack([known.simulations.x, x]),
+        theta=np.vstack([known.simulations.theta, theta]),
+        values=np.vstack([known.simulations.values, values]),
+        exceeded=np.zeros(1020, dtype=bool),
+    )
+    many = replace(known, simulations=simulations)
+    first = emulator(120)
+    with expected_warnings():
+        found = fit_emulator(many, many.theory, replace(first.remembered, rows=1000))
+    assert found.m == 700
+    at, there = places()
+    off = [
+        made.mean(made.coordinates.of_theta(at, there), 0).numpy() - truth(at, there)
+        for made in (first, found)
+    ]
+    errors = np.sqrt(np.mean(np.square(off), axis=1))
+    assert errors[1] < 1.3 * errors[0]
+    # what theory ever said is the yardstick, not what is looked at now
+    assert found.worst(is_maximised=True) == many.simulations.values[:, 0].min()
+    assert found.spread == pytest.approx(many.simulations.values.std(axis=0, ddof=1))
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e9])
+def test_the_unit_of_an_observable_changes_nothing(unit):
+    known = example_theory(m=48)
+    scaled = replace(known, simulations=replace(
+        known.simulations, values=unit * known.simulations.values
+    ))  # fmt: skip
+    with expected_warnings():
+        one, other = (fit_emulator(k, k.theory, None) for k in (known, scaled))
+    x, theta = places(20)
+    inputs = one.coordinates.of_theta(x, theta)
+    for found, expected in (
+        (other.mean(inputs, 0), one.mean(inputs, 0)),
+        (other.sd(inputs, 0), one.sd(inputs, 0)),
+    ):
+        assert found.numpy() / unit == pytest.approx(expected.numpy(), rel=0.02, abs=1e-3)
+
+
+def test_an_observable_that_never_varies_is_predicted():
+    known = example_theory(m=48)
+    known.simulations.values[:, 1] = 300.0
+    with expected_warnings():
+        made = fit_emulator(known, known.theory, None)
+    x, theta = places(5)
+    assert made.mean(made.coordinates.of_theta(x, theta), 1).numpy() == pytest.approx(300.0)

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -144,3 +145,42 @@ def test_a_run_of_before_is_gone_on_with_without_what_it_foresaw():
     before = [[0.2], [[1.0, 0.1], [0.2, 0.1]], [[0.0, 1.0], [0.2, 0.3]]]
     body = kept.to_json()
     assert Guard.from_json({**body, "waiting": [before, *body["waiting"]]}) == kept
+
+
+def test_what_waits_for_no_result_any_more_is_forgotten():
+    """A trial that failed is neither observed nor pending; five of them must not fill the memo."""
+    guard = Guard()
+    for n in range(5):
+        guard = guard.expecting(foresight(n / 10, [(1.0, 0.1)], [(0.0, 1.0)]))
+    kept = guard.awaiting(np.array([[0.2], [0.4 + 1e-9]]))  # moved to a face by a rounding
+    assert [f.x for f in kept.waiting] == [(0.2,), (0.4,)]
+    assert judged(kept, kept.waiting[1], [0.0]).waiting == kept.waiting[:1]
+
+
+def test_what_waits_is_bounded_however_many_observables_there_are():
+    """A memo is written with each proposal; 20 observables have 210 covariances, twice."""
+    covariance = np.random.default_rng(0).standard_normal((20, 20)) + 20.0 * np.eye(20)
+    said = Forecast.of(np.arange(20.0) / 3, covariance @ covariance.T)
+    guard = Guard()
+    for n in range(8):
+        guard = guard.expecting(Foresight((n / 8,), said, said))
+    assert [f.x for f in guard.waiting] == [(0.75,), (0.875,)]
+    assert len(json.dumps(guard.to_json())) < 16_000
+    assert Guard.from_json(guard.to_json()) == guard
+
+
+def test_of_the_scores_the_latest_are_remembered():
+    guard = Guard()
+    x = np.arange(100.0)[:, None]
+    for n in range(100):
+        guard = guard.expecting(foresight(float(n), [(0.0, 1.0)], [(0.0, 2.0)]))
+        guard = guard.judge(x[: n + 1], np.zeros((n + 1, 1)), np.ones((n + 1, 1), dtype=bool))
+    assert guard.scored == 100
+    assert len(guard.theory) == len(guard.plain) == 48
+
+
+def test_a_memo_with_whole_covariances_is_read():
+    guard = Guard().expecting(foresight(0.5, [(1.0, 0.1)] * 3, [(0.0, 1.0)] * 3))
+    said = guard.waiting[0]
+    whole = [[list(f.mean), [list(row) for row in f.covariance]] for f in (said.theory, said.plain)]
+    assert Guard.from_json({**guard.to_json(), "waiting": [[[0.5], *whole]]}) == guard
