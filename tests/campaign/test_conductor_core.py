@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from twinloop.agents.campaign.conductor_core import STOPPED, ConductorCore
@@ -22,8 +23,10 @@ from twinloop.messages import (
     TaskResult,
     View,
 )
+from twinloop.planners.known import Proposal
 from twinloop.protocols.interface import Outcome as ProtocolOutcome
 from twinloop.protocols.interface import Step, Trial, protocol
+from twinloop.wire.arrays import describe
 from twinloop.wire.effects import Append, Exit, Send, Sync
 from twinloop.wire.envelope import pack
 
@@ -45,8 +48,8 @@ class Bench:
     def run(self, effects):
         self.perform(effects)
         while self.queue and self.exit is None:
-            sender, message = self.queue.pop(0)
-            self.perform(self.core.receive(sender, message, self.now_s))
+            sender, message, *content = self.queue.pop(0)
+            self.perform(self.core.receive(sender, message, self.now_s, *content))
 
     def say(self, sender, message):
         self.queue.append((sender, message))
@@ -446,25 +449,34 @@ def test_a_planner_that_is_passingly_away_is_asked_again_and_then_done_without()
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "memo", "is_used"),
     [
-        {"why": {"list": [1, 2]}},
-        {"x": None},
-        {"memo": None},
+        ({}, b'{"kept": 1}', True),
+        ({"why": {"list": [1, 2]}}, b"{}", False),
+        ({"withdrawn": None}, b"{}", False),
+        ({}, b"null", False),
     ],
 )
-def test_a_planner_whose_answer_cannot_be_journalled_is_done_without(spoil):
+def test_a_planner_whose_answer_cannot_be_journalled_is_done_without(spoil, memo, is_used):
     class Odd(Bench):
         def answer(self, effect):
             if effect.task.target != "planner":
                 return super().answer(effect)
-            result = {"source": "experiment", "theta": None, "why": {}, "memo": {}, **spoil}
-            reply = TaskResult(task=effect.task.task, state="done", result=result)
-            return self.queue.append(("w", reply))
+            result, content = Proposal(x=np.full(2, 0.5)).to_wire()
+            content["memo"] = np.frombuffer(memo, np.uint8)
+            reply = TaskResult(
+                task=effect.task.task,
+                state="done",
+                result={**result, **spoil},
+                arrays=tuple(describe(name, a, inline=True) for name, a in content.items()),
+            )
+            return self.queue.append(("w", reply, tuple(content.values())))
 
     bench = finish(_with_worker(Odd(replace(brief(1), opening=lambda _: None))))
     assert bench.exit.code == 0
-    assert "fallback" in fold(bench.log).proposed[-1].why
+    proposed = fold(bench.log).proposed[-1]
+    assert ("fallback" not in proposed.why) == is_used
+    assert proposed.memo == ({"kept": 1} if is_used else {})
 
 
 def test_a_planner_that_raises_in_its_opening_is_done_without():

@@ -27,7 +27,7 @@ from twinloop.messages import (
     TaskPartial,
     TaskResult,
 )
-from twinloop.planners.known import Proposal, SimulationRequest
+from twinloop.planners.known import Known, Proposal, SimulationRequest
 from twinloop.wire.arrays import describe
 from twinloop.wire.effects import Send
 
@@ -188,9 +188,13 @@ class Led:
 
     def take(self, target, method=None):
         """Return the oldest unanswered task for a target."""
+        return self.take_all(target, method).task
+
+    def take_all(self, target, method=None):
+        """Return it with its arrays."""
         for n, effect in enumerate(self.tasks):
             if effect.task.target == target and method in {None, effect.task.method}:
-                return self.tasks.pop(n).task
+                return self.tasks.pop(n)
         raise AssertionError([(t.task.target, t.task.method) for t in self.tasks])
 
     def answer(self, task, proposal):
@@ -227,9 +231,11 @@ def test_an_answer_that_holds_is_followed_by_its_simulations_and_asked_again():
     assert led.core.state.held == 0
     for _ in range(2):
         led.simulated(led.take("simulator"), {"height": 1.0, "crust": 0.1})
-    again = led.take("planner", "ask")
-    assert again.arguments["memo"] == {"seen": 1}
-    led.answer(again, experiment())
+    again = led.take_all("planner", "ask")
+    names = [ref.name for ref in again.task.arrays]
+    told = Known.from_wire(again.task.arguments, dict(zip(names, again.arrays, strict=True)))
+    assert told.memo == {"seen": 1}
+    led.answer(again.task, experiment())
     assert [p.number for p in led.core.state.proposed] == [0]
 
 
