@@ -2,7 +2,8 @@
 
 The theory is a closed form, so that only the planner is measured. Wall time, because a GPU's own time
 is not CPU time; torch takes as many CPU threads as are given, 1 as in a campaign unless told.
-Run it as `python speed/device.py cuda`; with `cpu` it compares the CPU with itself.
+Where torch finds no CUDA device it measures nothing; `python speed/device.py cpu` compares the CPU with
+itself, to see how much is chance.
 """
 
 import argparse
@@ -75,10 +76,13 @@ def compared(kind: type[Planner], known: Known, device: str) -> dict[str, object
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("device", choices=("cpu", "cuda"))
+    parser.add_argument("device", choices=("cpu", "cuda"), nargs="?", default="cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", type=int, default=len(SIZES))
     given = parser.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        print("torch finds no CUDA device here: nothing is measured, results/device.json stays")
+        return
     torch.set_num_threads(given.threads)
     figures = {}
     for n, m, q in SIZES[: given.sizes]:
