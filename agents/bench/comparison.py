@@ -29,6 +29,7 @@ class Row:
 
     Args:
         scenario, arm: which.
+        budget: experiments of a run.
         counts: experiments to the first success by seed; the budget and one more where there is none.
         n_censored: runs without a success.
         median: of the counts.
@@ -47,6 +48,7 @@ class Row:
 
     scenario: str
     arm: str
+    budget: int
     counts: Mapping[int, int]
     n_censored: int
     median: Interval
@@ -67,11 +69,17 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the ratio of medians is what is aimed at: "" where nothing is."""
+        """Whether the ratio of medians is what is aimed at: "" where nothing is.
+
+        A run without a success counts as one experiment more than it had, so a ratio may be larger
+        than it looks where the arm's median is one, never where only the baseline's is.
+        """
         if self.at_most is None or self.of_medians is None:
             return ""
         if self.of_medians.value > self.at_most:
             return "missed"
+        if self.median.value > self.budget:
+            return "not known: most runs had no success"
         return "met" if self.of_medians.high <= self.at_most else "met, interval reaches beyond"
 
 
@@ -161,6 +169,7 @@ def _row(
     return Row(
         scenario=scenario,
         arm=arm,
+        budget=budget,
         counts=counts,
         n_censored=sum(r["first"] is None for r in chosen),
         median=median_interval(values),

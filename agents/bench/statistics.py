@@ -62,6 +62,8 @@ def paired_p(arm: Sequence[float], baseline: Sequence[float]) -> float:
     differences = np.log(np.asarray(arm, dtype=np.float64)) - np.log(
         np.asarray(baseline, dtype=np.float64)
     )
+    # equal ratios are ties, whatever the last bit of their logarithms
+    differences = np.round(differences, 12)
     if not np.any(differences):
         return 1.0
     return float(wilcoxon(differences).pvalue)

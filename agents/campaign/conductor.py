@@ -20,21 +20,23 @@ from numpy.typing import NDArray
 from twinloop.agents.campaign.briefing import TWINS, brief_of, uses_theory
 from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.depot import DepotServer
+from twinloop.agents.campaign.errands import is_of_planner
 from twinloop.agents.campaign.pool import SendTask
 from twinloop.agents.campaign.reading import fold
 from twinloop.agents.campaign.state import ImpossibleEvent
 from twinloop.agents.config.campaign_file import TheorySection
 from twinloop.agents.config.interface import Campaign, load_campaign
 from twinloop.agents.runtime.compute import ComputeSpec
-from twinloop.agents.runtime.payload import bundle, fits_inline
+from twinloop.agents.runtime.payload import bundle, fits_inline, gather
 from twinloop.agents.runtime.placement import InProcessPlacement, Placement, SubprocessPlacement
 from twinloop.agents.runtime.processes import end_with_stdin
 from twinloop.agents.runtime.run_folder import RunFolder, installed_versions
 from twinloop.clocks import RealWireClock
-from twinloop.errors import ArgumentError, ConfigError, JournalCorrupt
+from twinloop.errors import ArgumentError, ConfigError, FrameError, JournalCorrupt
 from twinloop.ids import new_incarnation
+from twinloop.log.arrays import ArrayUnavailable
 from twinloop.log.sqlite import SqliteLog
-from twinloop.messages import Message
+from twinloop.messages import Message, TaskResult
 from twinloop.wire.effects import Exit
 from twinloop.wire.loop import AgentLoop
 from twinloop.wire.mailbox import Mailbox
@@ -185,6 +187,8 @@ class Conductor:
             def receive(
                 sender: str, message: Message, arrays: tuple[NDArray[Any], ...], now_s: float
             ) -> list[object]:
+                if isinstance(message, TaskResult):
+                    message, arrays = self._with_memo(message, arrays)
                 return core.receive(sender, message, now_s, arrays)
 
             loop = AgentLoop(
@@ -195,6 +199,18 @@ class Conductor:
             for problem in placement.problems():
                 _LOG.warning("placement: %s", problem)
             return ended
+
+    def _with_memo(
+        self, message: TaskResult, arrays: tuple[NDArray[Any], ...]
+    ) -> tuple[TaskResult, tuple[NDArray[Any], ...]]:
+        """Return a planner's answer with the arrays that were too large for its message."""
+        if not is_of_planner(message.task) or all(ref.inline for ref in message.arrays):
+            return message, arrays
+        try:
+            return gather(message, arrays, self._depot.load)
+        except (ArrayUnavailable, FrameError) as err:
+            _LOG.warning("an answer to %s is not whole: %s", message.task, err)
+            return message, arrays
 
     def _perform(self, effect: object) -> None:
         if not isinstance(effect, SendTask):
@@ -208,8 +224,7 @@ class Conductor:
             inline = [ref for ref in task.arrays if ref.inline]
             stored = [ref for ref in task.arrays if not ref.inline]
             stored += [
-                self._depot.put_local(ref.name, array)
-                for ref, array in zip(inline, arrays, strict=True)
+                self._depot.lend(ref.name, array) for ref, array in zip(inline, arrays, strict=True)
             ]
             task, arrays = task.model_copy(update={"arrays": tuple(stored)}), ()
         self._mailbox.send(effect.to, task, arrays)

@@ -330,6 +330,7 @@ class ConductorCore:
                 self._book.turn.free += self.pool.here(message.name, targets, self._book.now_s)
             else:
                 self._book.turn.free += self.pool.gone(message.name, self._book.now_s)
+            self._errands.give_up()
         elif message.role == "viewer":
             (self._viewers.add if message.is_here else self._viewers.discard)(message.name)
         elif message.role == "adapter" and message.is_here:

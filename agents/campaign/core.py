@@ -233,11 +233,10 @@ def _of_theory(state: CampaignState, plan: Plan) -> list[Decision]:
 
 def _wants_simulations(state: CampaignState, plan: Plan) -> bool:
     """Return True when simulation agents will soon have nothing to do that is worth it."""
-    asked = sum(len(batch.wanted) for batch in state.batches)
     return (
         may_propose(state, plan)
         and len(state.simulating) < plan.simulations_ahead
-        and asked < plan.simulations
+        and state.asked < plan.simulations
         and state.idle_at != len(state.ended)
     )
 

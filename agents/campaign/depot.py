@@ -21,6 +21,7 @@ from twinloop.clocks import RealWireClock, WireClock
 from twinloop.errors import LabError, MessageRejected
 from twinloop.log.arrays import ArrayStore
 from twinloop.messages import ArrayRef
+from twinloop.wire.arrays import as_bytes, describe
 from twinloop.wire.bell import Bell
 from twinloop.wire.depot_words import (
     CHUNK_BYTES,
@@ -48,6 +49,7 @@ _BATCH = 64
 _SUBSCRIPTION_S = 5.0
 _MAX_UPLOADS = 64
 _MAX_SUBSCRIPTIONS = 256
+_LENT_BYTES = 256 * 2**20
 
 Reply = tuple[Word, bytes | None]
 
@@ -87,6 +89,8 @@ class DepotServer:
         self._clock = clock or RealWireClock()
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
         self._subscribers: dict[tuple[str, bytes], float] = {}
+        self._lent: OrderedDict[str, bytes] = OrderedDict()
+        self._lending = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = make_socket(self._context, zmq.ROUTER, max_bytes=CHUNK_BYTES, hwm=_QUEUE)
         self._bell = Bell(self._context)
@@ -145,13 +149,19 @@ class DepotServer:
         """
         return self.store.load(ref)
 
-    def put_local(self, name: str, array: NDArray[Any]) -> ArrayRef:
-        """Keep an array of this process durably; any thread.
+    def lend(self, name: str, array: NDArray[Any]) -> ArrayRef:
+        """Give an array of this process out without keeping it on the disk; any thread.
 
-        Raises:
-            OSError: the disk refused.
+        For what only a question needs: of more than 256 MiB lent, the oldest are forgotten.
         """
-        return self.store.put(name, array)
+        ref = describe(name, array, inline=False)
+        with self._lending:
+            self._lent[ref.digest] = bytes(as_bytes(array))
+            self._lent.move_to_end(ref.digest)
+            total = sum(map(len, self._lent.values()))
+            while total > _LENT_BYTES and len(self._lent) > 1:
+                total -= len(self._lent.popitem(last=False)[1])
+        return ref
 
     def _run(self) -> None:
         poller = zmq.Poller()
@@ -227,6 +237,12 @@ class DepotServer:
         return Offset(ask=word.ask, digest=word.digest, offset=upload.size), None
 
     def _get(self, word: Get) -> Reply:
+        with self._lending:
+            lent = self._lent.get(word.digest)
+        if lent is not None:
+            data = lent[word.offset : word.offset + CHUNK_BYTES]
+            piece = Piece(ask=word.ask, digest=word.digest, offset=word.offset, nbytes=len(lent))
+            return piece, data
         try:
             with self.store.path(word.digest).open("rb") as file:
                 nbytes = os.fstat(file.fileno()).st_size

@@ -21,7 +21,7 @@ from twinloop.agents.campaign.events import (
 )
 from twinloop.agents.campaign.known import known_at, known_of_theory
 from twinloop.agents.campaign.pool import Pool
-from twinloop.agents.campaign.state import SimulationId
+from twinloop.agents.campaign.state import CampaignState, SimulationId
 from twinloop.agents.campaign.stepper import StepRequest
 from twinloop.errors import ArgumentError, LabError
 from twinloop.ids import seed_of
@@ -39,7 +39,7 @@ from twinloop.wire.arrays import describe
 from twinloop.wire.effects import Send
 from twinloop.wire.envelope import MAX_HEADER_BYTES
 
-__all__ = ["Errands"]
+__all__ = ["Errands", "is_of_planner"]
 
 _RETRY_S = 2.0
 _DELAY_S, _LONGEST_DELAY_S = 2.0, 60.0
@@ -49,19 +49,44 @@ _SPARE_BYTES = 512
 _TASK_PREFIX, _BATCH_PREFIX, _THEORY_PREFIX = "proposal", "batch", "theory"
 _SIMULATOR = "simulator"
 _SIMULATOR_AWAITED_S = 120.0
+_MOST_LOST = 3
+"""A question at which so many workers died is answered without them."""
+
+_FIRST_SILENCE_S, _SILENCE_S, _SILENCE_FACTOR = 3600.0, 600.0, 10.0
+"""An experiment waits for simulators that give no sign of life for so long: before the first
+prediction, and then, at least the second, the third times the longest prediction."""
+
+
+def is_of_planner(task: str) -> bool:
+    """Return whether a task is a question to the planner.
+
+    Example:
+        >>> is_of_planner("proposal/7@112"), is_of_planner("t0007/analysis")
+        (True, False)
+    """
+    return task.partition("/")[0] in {_TASK_PREFIX, _BATCH_PREFIX}
 
 
 @dataclass(frozen=True)
 class _Asked:
     """A proposal asked for: what may be known, and which proposals are under way.
 
-    `batch` is set where only simulations are asked for; `simulating` are those under way.
+    `batch` is set where only simulations are asked for; `simulating` are those under way; `n_batches`
+    and `n_ended` are how many batches had been asked for and how many trials were over.
     """
 
     known: Known
     pending: tuple[int, ...]
     simulating: tuple[SimulationId, ...] = ()
+    n_batches: int = 0
+    n_ended: int = 0
     batch: int | None = None
+
+    @classmethod
+    def at(cls, state: CampaignState, known: Known, batch: int | None = None) -> "_Asked":
+        """Return it for what is known at a state."""
+        n_batches, n_ended = len(state.batches), len(state.ended)
+        return cls(known, state.pending, state.simulating, n_batches, n_ended, batch)
 
     @property
     def name(self) -> str:
@@ -98,6 +123,7 @@ class Errands:
         self._delays: dict[str, _Delay] = {}
         self._simulating: dict[str, SimulationId] = {}
         self._awaited_since_s: float | None = None
+        self._heard_s: float | None = None
         self.progress: dict[str, float] = {}
 
     @property
@@ -106,6 +132,8 @@ class Errands:
         times = [told_s + _RETRY_S for *_, told_s in self._reading.values()]
         if self._awaited_since_s is not None:
             times.append(self._awaited_since_s + _SIMULATOR_AWAITED_S)
+        elif self._heard_s is not None:
+            times.append(self._heard_s + self._patience_s)
         times += [d.until_s for d in self._delays.values() if d.until_s > self._book.now_s]
         return min(times, default=None)
 
@@ -123,21 +151,54 @@ class Errands:
         for request, (instrument, trial, step, told_s) in list(self._reading.items()):
             if self._book.now_s >= told_s + _RETRY_S:
                 self._read(request, instrument, trial, step)
+        self._forget_stale_delays()
         self._await_simulators()
 
+    def _forget_stale_delays(self) -> None:
+        """Drop what was to be asked again, and was answered in another way."""
+        state = self._book.state
+        answered = {_TASK_PREFIX: len(state.proposed), _BATCH_PREFIX: len(state.batches)}
+        for task in list(self._delays):
+            kind, _, number = task.partition("/")
+            if kind in answered and int(number) < answered[kind]:
+                del self._delays[task]
+
     def _await_simulators(self) -> None:
-        """Let an experiment go on without theory when nobody comes to simulate."""
+        """Let an experiment go on without theory when nobody simulates what it waits for."""
         state, now_s = self._book.state, self._book.now_s
-        if state.held is None or _SIMULATOR in self._pool.targets():
+        if state.held is None:
+            self._awaited_since_s = self._heard_s = None
+            return
+        if _SIMULATOR in self._pool.targets():
             self._awaited_since_s = None
+            self._heard_s = now_s if self._heard_s is None else self._heard_s
+            silent_s = now_s - self._heard_s
+            if silent_s >= self._patience_s:
+                self._go_on_without(f"no simulation agent gave a sign of life for {silent_s:.0f} s")
             return
         if self._awaited_since_s is None:
             self._awaited_since_s = now_s
         if now_s >= self._awaited_since_s + _SIMULATOR_AWAITED_S:
-            self._awaited_since_s = None
-            reason = f"no simulation agent was present for {_SIMULATOR_AWAITED_S:g} s"
-            for simulation in state.simulating:
-                self.withdraw(simulation, reason)
+            self._go_on_without(f"no simulation agent was present for {_SIMULATOR_AWAITED_S:g} s")
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the simulators may be silent while an experiment waits for them."""
+        done = [s.wall_s for s in self._book.state.simulated if s.state == "done"]
+        return max(_SILENCE_S, _SILENCE_FACTOR * max(done)) if done else _FIRST_SILENCE_S
+
+    def _go_on_without(self, reason: str) -> None:
+        self._awaited_since_s = self._heard_s = None
+        for simulation in self._book.state.simulating:
+            self.withdraw(simulation, reason)
+
+    def give_up(self) -> None:
+        """Answer what workers die at without them: a simulation is no prediction, a plan a fallback."""
+        for task in self._pool.lost(_MOST_LOST):
+            if task in self._asking or task in self._simulating:
+                reason = f"{_MOST_LOST} workers were lost while they computed it"
+                failed = TaskResult(task=task, state="failed", reason=reason)
+                self.on_result("conductor", failed, ())
 
     def read(self, decision: Ask) -> None:
         """Read an instrument, unless that is under way."""
@@ -162,7 +223,7 @@ class Errands:
             return
         state = self._book.state
         known = known_at(state, self._brief.space, number, self._brief.theory)
-        asked = _Asked(known, state.pending, state.simulating)
+        asked = _Asked.at(state, known)
         try:
             opening = self._brief.opening(known)
             if opening is not None:
@@ -171,6 +232,8 @@ class Errands:
         except Exception as err:  # noqa: BLE001  boundary: an author's `initial`; journalled
             self._fall_back(asked, f"opening: {type(err).__name__}: {err}", "conductor", 0.0)
             return
+        if any(other.batch is not None for other in self._asking.values()):
+            return  # what it asks for is still unknown: the proposal would ask for it again
         self._ask(asked, "ask", priority=10)
 
     def propose_simulations(self, batch: int) -> None:
@@ -181,7 +244,7 @@ class Errands:
         if any(asked.batch is None for asked in self._asking.values()):
             return  # the proposal under way will bring simulations of its own
         known = known_of_theory(state, self._brief.space, batch, theory)
-        asked = _Asked(known, state.pending, state.simulating, batch)
+        asked = _Asked.at(state, known, batch)
         self._ask(asked, "simulate", priority=5)
 
     def _is_asked(self, name: str) -> bool:
@@ -201,7 +264,7 @@ class Errands:
     def simulate(self, simulation: SimulationId) -> None:
         """Have theory predict, unless that is under way."""
         batch, row = simulation
-        task_id = f"{_THEORY_PREFIX}/{batch}/{row}"
+        task_id = self._task_of(simulation)
         if task_id in self._simulating or self._is_delayed(task_id):
             return
         wanted = self._book.state.batches[batch].wanted[row]
@@ -214,10 +277,15 @@ class Errands:
                 Simulated(batch=batch, row=row, state="failed", reason=refusal[:2000])
             )
 
+    def _task_of(self, simulation: SimulationId) -> str:
+        """Return the name of its task: a batch that was planned again is another question."""
+        batch, row = simulation
+        return f"{_THEORY_PREFIX}/{batch}/{row}@{self._book.state.batches[batch].basis}"
+
     def withdraw(self, simulation: SimulationId, reason: str) -> None:
         """Stop a simulation that nobody wants any more."""
         batch, row = simulation
-        task_id = f"{_THEORY_PREFIX}/{batch}/{row}"
+        task_id = self._task_of(simulation)
         if self._simulating.pop(task_id, None) is not None:
             self._book.turn.free += self._pool.cancel(task_id, self._book.now_s)
         self._delays.pop(task_id, None)
@@ -227,6 +295,7 @@ class Errands:
     def on_partial(self, message: TaskPartial) -> None:
         """Note how far a simulation is, for people."""
         if message.task in self._simulating and isinstance(message.result, dict):
+            self._heard_s = self._book.now_s
             done = message.result.get("done")
             if isinstance(done, int | float):
                 self.progress[message.task] = float(done)
@@ -234,6 +303,7 @@ class Errands:
     def _on_simulated(self, simulation: SimulationId, message: TaskResult, place: str) -> None:
         batch, row = simulation
         self.progress.pop(message.task, None)
+        self._heard_s = self._book.now_s
         if simulation not in self._book.state.simulating:
             return
         said = message.result if isinstance(message.result, dict) else {}
@@ -262,6 +332,11 @@ class Errands:
         """Journal what a planner answered: simulations, and the experiment unless it waits."""
         holds = proposal.source != EXPERIMENT
         is_alone = asked.batch is not None
+        theory = asked.known.theory
+        if holds and not is_alone and theory is not None and not theory.left:
+            reason = "it waits for simulations, and none is left of at_most"
+            self._fall_back(asked, reason, place, cpu_s)
+            return
         events: list[Event] = []
         if proposal.simulations or proposal.withdrawn or is_alone:
             # what it cost to decide is told once
@@ -282,6 +357,7 @@ class Errands:
                 "simulations", len(proposal.simulations), "none: the campaign has no theory section"
             )
         batch = len(state.batches)
+        left = max(0, theory.left - state.asked)
         wanted = tuple(
             SimulationWanted(
                 x=tuple(float(v) for v in request.x),
@@ -291,7 +367,7 @@ class Errands:
                 gain_per_h=request.gain_per_h,
                 why=request.why,
             )
-            for row, request in enumerate(proposal.simulations)
+            for row, request in enumerate(proposal.simulations[:left])
         )
         is_alone = asked.batch is not None
         return SimulationsProposed(
@@ -299,10 +375,13 @@ class Errands:
             simulator=theory.simulator,
             wanted=wanted,
             withdrawn=tuple(
-                asked.simulating[row] for row in proposal.withdrawn if row < len(asked.simulating)
+                asked.simulating[row]
+                for row in proposal.withdrawn
+                if 0 <= row < len(asked.simulating)
             ),
             holds=known.proposal if proposal.source != EXPERIMENT and not is_alone else None,
             proposal=None if is_alone else known.proposal,
+            ended=asked.n_ended,
             basis=known.basis,
             seed=known.seed,
             why=dict(proposal.why),
@@ -353,7 +432,7 @@ class Errands:
         self, asked: _Asked, result: TaskResult, arrays: Mapping[str, NDArray[Any]], place: str
     ) -> None:
         state = self._book.state
-        is_late = asked.batch is not None and asked.batch != len(state.batches)
+        is_late = asked.n_batches != len(state.batches)
         if is_late or asked.known.proposal != len(state.proposed):
             # another answer was journalled in the meantime, and this one does not know its memo
             return
@@ -363,7 +442,7 @@ class Errands:
         try:
             proposal = Proposal.from_wire(result.result, arrays)
             self._take(asked, proposal, place, result.cpu_s)
-        except (LabError, KeyError, TypeError, ValueError) as err:
+        except (LabError, LookupError, TypeError, ValueError) as err:
             # an answer that cannot be journalled would end each life of the conductor anew
             self._fall_back(asked, f"{type(err).__name__}: {err}", place, result.cpu_s)
 

@@ -153,6 +153,7 @@ class SimulationsProposed(_Event):
         withdrawn: simulations asked for earlier, as (batch, row), that nobody wants any more.
         holds: number of the experiment that waits for this batch; None: none does.
         proposal: number of the experiment in whose proposal it was decided; None: on its own.
+        ended: how many trials had ended by then; None where a journal of before does not say.
         basis, seed, why, memo, place, cpu_s: as of `Proposed`.
     """
 
@@ -163,6 +164,7 @@ class SimulationsProposed(_Event):
     withdrawn: tuple[tuple[int, int], ...] = ()
     holds: int | None = None
     proposal: int | None = None
+    ended: int | None = None
     basis: int
     seed: int
     why: dict[str, float | str] = {}

@@ -62,10 +62,11 @@ def known_of_theory(state: CampaignState, space: Space, batch: int, theory: Theo
 def _now(theory: Theory, state: CampaignState) -> Theory:
     """Return the theory with what an experiment costs by now, what is left, and the code that predicts."""
     code = next((s.code for s in reversed(state.simulated) if s.state == "done"), theory.code)
-    left = max(0, theory.left - sum(len(batch.wanted) for batch in state.batches))
+    left = max(0, theory.left - state.asked)
     experiment_h = theory.experiment_h
-    if state.ended and state.lab_s > 0:
-        experiment_h = state.lab_s / len(state.ended) / 3600.0
+    over_s = state.lab_s - sum(trial.lab_s for trial in state.trials.values())
+    if state.ended and over_s > 0:
+        experiment_h = over_s / len(state.ended) / 3600.0
     return replace(theory, code=code, left=left, experiment_h=experiment_h)
 
 
@@ -102,7 +103,8 @@ def _features(state: CampaignState, theory: Theory) -> dict[str, NDArray[Any]]:
 
 
 def _measured(outcome: Mapping[str, Any], name: str) -> tuple[float, float]:
-    value, sd = outcome.get(name), outcome.get(f"{name}_sd", 0.0)
+    value, sd = outcome.get(name), outcome.get(f"{name}_sd")
+    sd = 0.0 if sd is None else sd
     if not isinstance(value, int | float) or not isinstance(sd, int | float):
         return nan, nan
     return float(value), float(sd)

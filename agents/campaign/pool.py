@@ -43,6 +43,8 @@ class _Entry:
     order: tuple[int, int]
     worker: str | None = None
     told_s: float = 0.0
+    given: int = 0
+    n_lost: int = 0
 
 
 Effects = list[SendTask | Send]
@@ -64,6 +66,7 @@ class Pool:
         self._queues: dict[str, list[tuple[tuple[int, int], str]]] = {}
         self._answers: OrderedDict[str, TaskResult] = OrderedDict()
         self._n = 0
+        self._n_given = 0
         self._check_s: float | None = None
 
     @property
@@ -84,6 +87,10 @@ class Pool:
         """Return the worker that has a task."""
         entry = self._entries.get(task)
         return entry.worker if entry else None
+
+    def lost(self, times: int) -> list[str]:
+        """Return the tasks at which a worker was lost so often, or oftener."""
+        return [name for name, entry in self._entries.items() if entry.n_lost >= times]
 
     def targets(self) -> frozenset[str]:
         """Return what the present workers can do."""
@@ -125,6 +132,10 @@ class Pool:
         if worker is None:
             return []
         self.counts["reassigned"] += len(worker.tasks)
+        if worker.tasks:
+            # what it had been given first it was at; the others it had not begun
+            at = min(worker.tasks, key=lambda task: self._entries[task].given)
+            self._entries[at].n_lost += 1
         for task in sorted(worker.tasks, key=lambda t: self._entries[t].order):
             self._entries[task].worker = None
             self._enqueue(self._entries[task])
@@ -182,7 +193,8 @@ class Pool:
                 entry = self._next_for(worker)
                 if entry is None:
                     break
-                entry.worker, entry.told_s = name, now_s
+                self._n_given += 1
+                entry.worker, entry.told_s, entry.given = name, now_s, self._n_given
                 worker.tasks.add(entry.task.task)
                 effects.append(SendTask(name, entry.task, entry.arrays))
         if effects and self._check_s is None:

@@ -106,7 +106,8 @@ class CampaignState:
         simulated: what it answered, in journal order.
         simulating: simulations without an answer, oldest first.
         withdrawn: simulations that nobody wants any more, answered or not.
-        idle_at: number of ended trials when nothing was worth simulating; -1 when something was.
+        asked: simulations asked for, without those that were cancelled.
+        idle_at: number of ended trials by which nothing was worth simulating; -1 when something was.
         memo: what the planner wanted to be remembered last.
         over: numbers of proposals that are over (ended or discarded).
         discarded: how many of them were never tried.
@@ -130,6 +131,7 @@ class CampaignState:
     simulated: tuple[Simulated, ...] = ()
     simulating: tuple[SimulationId, ...] = ()
     withdrawn: frozenset[SimulationId] = frozenset()
+    asked: int = 0
     idle_at: int = -1
     memo: Mapping[str, Any] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
@@ -254,7 +256,8 @@ def _simulations_proposed(state: CampaignState, event: SimulationsProposed) -> d
         "batches": (*state.batches, event),
         "simulating": (*state.simulating, *new),
         "withdrawn": state.withdrawn | set(event.withdrawn),
-        "idle_at": -1 if event.wanted else len(state.ended),
+        "asked": state.asked + len(event.wanted),
+        "idle_at": -1 if event.wanted else len(state.ended) if event.ended is None else event.ended,
         "memo": event.memo,
     }
 
@@ -266,6 +269,7 @@ def _simulated(state: CampaignState, event: Simulated) -> dict[str, Any]:
     return {
         "simulated": (*state.simulated, event),
         "simulating": tuple(s for s in state.simulating if s != known),
+        "asked": state.asked - (event.state == "cancelled"),
     }
 
 

@@ -186,6 +186,7 @@ class TheorySection(Section):
     )
     observables: Names = Field(
         default=(),
+        max_length=64,  # each is described in the header of every question to the planner
         description="numbers of the Outcome that theory predicts under the same name, beside the "
         "objective; left out: all of them",
     )

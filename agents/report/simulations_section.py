@@ -145,6 +145,9 @@ def _pool_words(pool: Pool) -> str:
         f" {pool.share(pool.waited_s):.1%} of the time a simulator had nothing to do while the "
         "planner thought."
     )
+    silent = pool.n_places - len(pool.busy_s)
+    if silent:
+        words += f" {silent} of {pool.n_places} simulators answered nothing, and count as idle."
     if pool.lost_s > 0:
         words += f" {duration(pool.lost_s)} went into simulations that failed."
     return words

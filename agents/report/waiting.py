@@ -24,16 +24,23 @@ class Pool:
     """The simulators of a campaign.
 
     Args:
-        busy_s: busy time of each, by place; simulations side by side count once [s].
+        busy_s: busy time of each that answered, by place; simulations side by side count once [s].
         span_s: time the campaign was led [s].
         lost_s: of it, what failed simulations took [s].
         waited_s: idle time of all together while the planner thought of what to do next [s].
+        workers: simulators that were to be there.
     """
 
     busy_s: dict[str, float]
     span_s: float
     lost_s: float
     waited_s: float = 0.0
+    workers: int = 1
+
+    @property
+    def n_places(self) -> int:
+        """How many simulators there were, or were to be."""
+        return max(self.workers, len(self.busy_s))
 
     @property
     def utilisation(self) -> float:
@@ -42,7 +49,7 @@ class Pool:
 
     def share(self, part_s: float) -> float:
         """Return a part of the time of all places together, 0 to 1."""
-        whole_s = self.span_s * len(self.busy_s)
+        whole_s = self.span_s * self.n_places
         return part_s / whole_s if whole_s > 0 else 0.0
 
 
@@ -78,11 +85,18 @@ def pool_of(history: History) -> Pool:
     busy = {place: busy_s(own) for place, own in bars.items()}
     lost_s = sum(s.wall_s for s in history.simulated if s.state == "failed")
     thinking = [*_thinking(history), *_thinking_of_simulations(history)]
-    waited_s = 0.0
+    workers = _workers(history)
+    waited_s = _length(thinking) * max(workers - len(bars), 0)
     for own in bars.values():
         idle = _without([(0.0, history.end_s)], [(bar.start_s, bar.end_s) for bar in own])
         waited_s += _length(_within(idle, thinking))
-    return Pool(busy, history.end_s, lost_s, waited_s)
+    return Pool(busy, history.end_s, lost_s, waited_s, workers)
+
+
+def _workers(history: History) -> int:
+    section = history.config.get("theory") or {}
+    workers = section.get("simulator", {}).get("workers", 1)
+    return workers if isinstance(workers, int) else 1
 
 
 def waits_of(history: History) -> Waits:

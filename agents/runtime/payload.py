@@ -7,18 +7,18 @@ for a message lies in the depot, and travels as its description alone.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.errors import FrameError
-from twinloop.messages import ArrayRef, Task
+from twinloop.messages import ArrayRef, Task, TaskResult
 from twinloop.wire.arrays import as_bytes, describe, rebuild
 from twinloop.wire.envelope import MAX_ARRAY_FRAMES
 
-__all__ = ["BUNDLE", "INLINE_BYTES", "ArrayCache", "bundle", "fits_inline", "unbundle"]
+__all__ = ["BUNDLE", "INLINE_BYTES", "ArrayCache", "bundle", "fits_inline", "gather", "unbundle"]
 
 BUNDLE = "$bundle"
 INLINE_BYTES = 32 * 1024
@@ -84,6 +84,22 @@ def unbundle(
     if joined:
         raise FrameError(BUNDLE, "length", f"{len(joined)} bytes left over", "none")
     return here, elsewhere
+
+
+def gather(
+    result: TaskResult, arrays: Sequence[Array], load: Callable[[ArrayRef], Array]
+) -> tuple[TaskResult, tuple[Array, ...]]:
+    """Return a result as if all its arrays had come with the message.
+
+    Args:
+        result: of a task.
+        arrays: the inline ones, in their order.
+        load: gives one that lies in the depot.
+    """
+    inline = iter(arrays)
+    content = tuple(next(inline) if ref.inline else load(ref) for ref in result.arrays)
+    refs = tuple(ref.model_copy(update={"inline": True}) for ref in result.arrays)
+    return result.model_copy(update={"arrays": refs}), content
 
 
 class ArrayCache:

@@ -37,6 +37,14 @@ def test_the_test_is_scipys_on_logarithms():
     assert paired_p([3, 4], [3, 4]) == 1.0
 
 
+def test_equal_ratios_are_ties_whatever_their_last_bit():
+    """20 to 10 and 40 to 20 are one ratio; the differences of their logarithms are not one number."""
+    arm, base = [20, 40, 10, 3, 30], [10, 20, 20, 12, 15]
+    assert len({float(np.log(a) - np.log(b)) for a, b in zip(arm[:2], base[:2], strict=True)}) == 2
+    ranks = wilcoxon([1.0, 1.0, -1.0, -2.0, 1.0]).pvalue
+    assert paired_p(arm, base) == pytest.approx(ranks)
+
+
 def test_the_interval_covers_what_it_says():
     rng = np.random.default_rng(5)
     inside = 0

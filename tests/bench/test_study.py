@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from twinloop.agents.bench import study
 from twinloop.agents.bench.comparison import compare, count_of, regret_after
 from twinloop.agents.bench.report import write_report
+from twinloop.agents.bench.statistics import Interval
 from twinloop.agents.bench.study import RunsFailed, kept_runs, make_runs, settings_of
 from twinloop.agents.bench.testing import tiny_setting
 
@@ -115,6 +117,9 @@ def test_the_table_compares_seed_by_seed(made, tmp_path):
     # six pairs, all on one side: 2 / 2**6, and two scenarios
     assert (good.p, good.p_holm) == (pytest.approx(0.03125), pytest.approx(0.0625))
     assert (good.verdict, good.n_fallen) == ("met", 6)
+    # a ratio of two medians beyond the budget is no measurement
+    none = Interval(good.budget + 1.0, 3.0, good.budget + 1.0)
+    assert "not known" in replace(good, median=none, at_most=1.1).verdict
     assert rows["good", "plain"].of_medians is None
     # two experiments were chosen with theory before it had no weight
     assert good.off == (2,) * 6

@@ -79,7 +79,7 @@ def test_a_depot_off_loopback_does_not_start(tmp_path):
 
 def test_local_use_needs_no_thread(tmp_path):
     server = DepotServer(tmp_path / "arrays", "inproc://depot")
-    ref = server.put_local("x", np.arange(3))
+    ref = server.store.put("x", np.arange(3))
     assert server.has(ref.digest)
     assert server.load(ref).tolist() == [0, 1, 2]
     assert server.read(ref.digest) == server.path(ref.digest).read_bytes()
@@ -414,3 +414,23 @@ def test_an_unforeseen_error_does_not_end_the_depot(tmp_path, monkeypatch):
         assert depot.counts["errors"] == 1
     finally:
         depot.stop()
+
+
+@system
+@pytest.mark.parametrize("n", [0, 3, CHUNK_BYTES // 4])
+def test_what_is_lent_is_given_and_leaves_nothing_on_the_disk(server, client, n):
+    array = np.arange(n, dtype=np.float64)
+    ref = server.lend("question", array)
+    assert np.array_equal(client.get(ref), array)
+    assert not server.has(ref.digest)
+    assert not [path for path in server.store.path(ref.digest).parent.rglob("*") if path.is_file()]
+
+
+@system
+def test_of_very_much_that_is_lent_the_oldest_is_forgotten(server, client, monkeypatch):
+    monkeypatch.setattr(depot_module, "_LENT_BYTES", 1000)
+    first, second, third = (server.lend("part", np.full(50, k, float)) for k in range(3))
+    assert client.get(third)[0] == 2.0
+    assert client.get(second)[0] == 1.0
+    with pytest.raises(DepotRefused):
+        client.get(first)

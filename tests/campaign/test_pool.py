@@ -146,3 +146,16 @@ def test_no_worker_ever_holds_more_than_its_credit(credit):
     for n in range(10):
         pool.submit(task(n), (), 0.0)
         assert pool.workers["a"] <= credit
+
+
+def test_the_task_at_which_workers_are_lost_is_known_and_not_the_one_behind_it():
+    pool = Pool()
+    pool.submit(task(0), (), 0.0)
+    pool.submit(task(1), (), 0.0)
+    for k in range(3):
+        assert pool.lost(k + 1) == []
+        pool.here(f"w{k}", ["double"], float(k))
+        pool.gone(f"w{k}", k + 0.5)
+    assert pool.lost(3) == ["task-0"]
+    pool.cancel("task-0", 9.0)
+    assert pool.lost(1) == []

@@ -117,3 +117,13 @@ def test_a_simulator_waits_for_the_planner_while_it_thinks_and_not_while_it_rest
     pool = pool_of(read(run))
     assert pool.waited_s == pytest.approx(3.0 + 4.0)
     assert pool.share(pool.waited_s) == pytest.approx(7.0 / run.at_s)
+
+
+def test_simulators_that_answered_nothing_count_as_idle(run):
+    run.config = {**run.config, "theory": {"simulator": {"workers": 4}}}
+    run.begin()
+    batch = run.want([WANTED], basis=run.n_events, after_s=1.0)
+    run.simulate(batch, 0, after_s=3.0, wall_s=2.0)
+    pool = pool_of(read(run))
+    assert (len(pool.busy_s), pool.n_places) == (1, 4)
+    assert pool.utilisation == pytest.approx(2.0 / (4 * run.at_s))

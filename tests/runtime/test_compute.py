@@ -121,7 +121,7 @@ def test_large_arrays_come_from_the_depot_and_go_to_it(
     depot = DepotServer(tmp_path / "arrays")
     depot.start()
     large = np.random.default_rng(1).random(50_000)
-    ref = depot.put_local("trace", large)
+    ref = depot.store.put("trace", large)
     threads.place(ComputeSpec(name="w", targets={"echo": {"kind": "echo"}}))
     desk.wait_for("w")
     task = Task(task="t", target="echo", method="x", arrays=(ref,), depot=depot.endpoint)

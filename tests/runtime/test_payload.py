@@ -11,10 +11,11 @@ from twinloop.agents.runtime.payload import (
     ArrayCache,
     bundle,
     fits_inline,
+    gather,
     unbundle,
 )
 from twinloop.errors import FrameError
-from twinloop.messages import Task
+from twinloop.messages import Task, TaskResult
 from twinloop.wire.arrays import describe
 from twinloop.wire.envelope import pack, unpack
 
@@ -95,3 +96,21 @@ def test_the_cache_lets_go_of_what_was_not_used_for_longest() -> None:
 
 def test_bundles_are_named_so_that_no_argument_can_be_called_alike() -> None:
     assert not BUNDLE.isidentifier()
+
+
+def test_what_was_too_large_for_its_message_is_gathered_from_the_depot():
+    """A planner that remembers more than a message takes is heard all the same."""
+    there = {"x": np.arange(2.0), "memo": np.arange(90_000, dtype=np.uint8)}
+    refs = tuple(describe(name, a, inline=name == "x") for name, a in there.items())
+    result = TaskResult(task="proposal/1@2", state="done", result={}, arrays=refs)
+    asked = []
+
+    def load(ref):
+        asked.append(ref.name)
+        return there[ref.name]
+
+    whole, content = gather(result, (there["x"],), load)
+    assert asked == ["memo"]
+    assert all(ref.inline for ref in whole.arrays)
+    for ref, array in zip(whole.arrays, content, strict=True):
+        assert np.array_equal(array, there[ref.name])

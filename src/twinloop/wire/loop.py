@@ -115,8 +115,8 @@ class AgentLoop:
         mailbox: the connection; closed by the caller.
         log: the agent's own log, or None.
         perform: runs the agent's own effects, in the loop's thread; must not block.
-        receive_arrays: takes messages that came with inline arrays, in place of `core.receive`;
-            without it the arrays are dropped.
+        receive_arrays: takes messages with their inline arrays, in place of `core.receive`; without
+            it the arrays are dropped.
         clock: the wire's clock.
     """
 
@@ -175,7 +175,7 @@ class AgentLoop:
 
     def _take(self, letter: Letter) -> Effects:
         now_s = self._clock.now_s()
-        if letter.arrays and self._receive_arrays is not None:
+        if self._receive_arrays is not None:
             return self._receive_arrays(letter.sender, letter.message, letter.arrays, now_s)
         return self._core.receive(letter.sender, letter.message, now_s)
 
