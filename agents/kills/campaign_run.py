@@ -31,6 +31,7 @@ __all__ = ["PROGRAMS", "CampaignRun", "DidNotHappen", "small_campaign"]
 
 T = TypeVar("T")
 _LOOK_S = 0.03
+_ROUNDS = 5
 _TAIL_BYTES = 1500
 _COMMAND = "from twinloop.agents.cli.main import app; app()"
 
@@ -271,14 +272,22 @@ class CampaignRun:
         return pid
 
     def kill_everything(self, *, but: str = "") -> None:
-        """Kill -9 every process of the run at once, `but` the processes of one program."""
+        """Kill -9 every process of the run at once, `but` the processes of one program.
+
+        What was born while they were killed is killed as well.
+        """
         spared = set(self.pids(but)) if but else set()
         table = SystemTable()
         doomed = [p for p in self.processes() if p.pid not in spared]
         if self.supervisor is not None:
             self.supervisor.kill()
-        for process in doomed:
-            table.kill(process)
+        for _ in range(_ROUNDS):
+            for process in doomed:
+                table.kill(process)
+            known = {p.pid for p in doomed} | spared
+            doomed = [p for p in self.processes() if p.pid not in known]
+            if not doomed:
+                break
         if self.supervisor is not None:
             self.supervisor.wait()
 

@@ -47,7 +47,8 @@ def is_another(run: CampaignRun, program: str, pid: int) -> bool:
 def test_conductor_then_everything_is_killed_with_a_model_on_ray(
     begin: Callable[..., CampaignRun],
 ) -> None:
-    run = begin(experiments=4, in_process=False, planner={"name": "plain_bo", "n_initial": 2})
+    # more than a machine can grow before Ray is up and the first films are judged
+    run = begin(experiments=9, in_process=False, planner={"name": "plain_bo", "n_initial": 2})
     until_ray_works(run, 1)
     old = set(run.pids("raylet"))
     run.until_in_a_growth()
@@ -63,6 +64,6 @@ def test_conductor_then_everything_is_killed_with_a_model_on_ray(
     run.until_finished(120.0)
     assert not run.ray_folders()
     assert audit(run.folder) == []
-    assert len(run.effects("growth_started")) == 4
-    assert [e.state for e in run.events("trial_ended")] == ["done"] * 4
-    assert [r.difference for r in replay(run.folder)] == [0.0] * 4
+    assert len(run.effects("growth_started")) == 9
+    assert [e.state for e in run.events("trial_ended")] == ["done"] * 9
+    assert [r.difference for r in replay(run.folder)] == [0.0] * 9
