@@ -141,7 +141,9 @@ def headline(tmp_path: Path, old: str, new: str) -> Path:
 
 
 def test_plain_bo_is_one_line_away_and_theory_is_then_said_not_to_be_used(tmp_path: Path) -> None:
-    checked = check(headline(tmp_path, "planner: {name: theory_bo, first: 60, batch: 6}", "planner: plain_bo"))
+    checked = check(
+        headline(tmp_path, "planner: {name: theory_bo, first: 60, batch: 6}", "planner: plain_bo")
+    )
     assert not checked.problems
     assert "not used: plain_bo" in {note.key: note.text for note in checked.notes}["theory"]
 
