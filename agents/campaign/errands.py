@@ -26,6 +26,7 @@ from twinloop.agents.campaign.stepper import StepRequest
 from twinloop.errors import ArgumentError, LabError
 from twinloop.ids import seed_of
 from twinloop.messages import (
+    CancelTask,
     ReadoutReply,
     ReadoutRequest,
     Task,
@@ -196,6 +197,10 @@ class Errands:
         """Answer what workers die at without them: a simulation is no prediction, a plan a fallback."""
         for task in self._pool.lost(_MOST_LOST):
             if task in self._asking or task in self._simulating:
+                place = self._pool.place_of(task)
+                if place is not None:
+                    # the next one has just been given it
+                    self._book.turn.free.append(Send(place, CancelTask(task=task)))
                 reason = f"{_MOST_LOST} workers were lost while they computed it"
                 failed = TaskResult(task=task, state="failed", reason=reason)
                 self.on_result("conductor", failed, ())

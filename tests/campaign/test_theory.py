@@ -415,6 +415,22 @@ def test_a_question_that_agents_die_of_is_answered_without_them(target):
         assert "3 workers were lost" in led.core.state.proposed[0].why["fallback"]
 
 
+def test_what_agents_die_of_is_taken_from_the_agent_that_has_just_got_it():
+    """With two simulators the pool gives it to the other one at once: that one must not die too."""
+    led = Led()
+    for name, target in (("planner", "planner"), ("a", "simulator"), ("b", "simulator")):
+        led.here(name, target)
+    led.answer(led.take("planner", "ask"), held(1))
+    poison = led.take_all("simulator")
+    for deaths in range(3):
+        assert CancelTask(task=poison.task.task) not in led.sent, deaths
+        led.gone(poison.to)
+        led.here(poison.to, "simulator")
+        poison = led.take_all("simulator")
+    assert led.core.state.simulated[0].state == "failed"
+    assert CancelTask(task=poison.task.task) in led.sent
+
+
 def test_an_experiment_does_not_wait_for_ever_for_a_simulation_that_hangs():
     led = Led()
     led.here("planner", "planner")
