@@ -14,16 +14,22 @@ from twinloop.errors import ArgumentError
 
 __all__ = [
     "Amperes",
+    "Angstroms",
     "Counts",
     "Degrees",
     "Dimensionless",
     "ElectronVolts",
+    "ElectronsPerSquareAngstrom",
+    "Hertz",
     "Hours",
     "Kelvin",
     "KelvinPerSecond",
     "KiloElectronVolts",
+    "Microseconds",
+    "Milliradians",
     "Monolayers",
     "MonolayersPerSecond",
+    "Nanoamperes",
     "Nanometres",
     "Seconds",
     "Unit",
@@ -56,6 +62,12 @@ ElectronVolts = Annotated[float, Unit("eV", "electron_volt")]
 KiloElectronVolts = Annotated[float, Unit("keV", "kiloelectron_volt")]
 Volts = Annotated[float, Unit("V", "volt")]
 Amperes = Annotated[float, Unit("A", "ampere")]
+Angstroms = Annotated[float, Unit("A", "angstrom")]
+Nanoamperes = Annotated[float, Unit("nA", "nanoampere")]
+Milliradians = Annotated[float, Unit("mrad", "milliradian")]
+Microseconds = Annotated[float, Unit("us", "microsecond")]
+Hertz = Annotated[float, Unit("Hz", "hertz")]
+ElectronsPerSquareAngstrom = Annotated[float, Unit("e/A^2", "count / angstrom ** 2")]
 Nanometres = Annotated[float, Unit("nm", "nanometer")]
 Degrees = Annotated[float, Unit("deg", "degree")]
 Counts = Annotated[float, Unit("counts", "count")]
