@@ -371,7 +371,7 @@ class AdapterCore:
             ledger.intent(
                 command,
                 sender,
-                loads_sample=rules.spec.loads_sample,
+                loads_sample=rules.spec.moves_sample,
                 sample_before=desk.ledger.sample,
             )
         )

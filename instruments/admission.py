@@ -53,9 +53,9 @@ def _check_free(desk: Desk, command: Command, rules: ActionRules) -> None:
         raise Refusal(f"{name} is busy with {busy.key}", may_retry=True)
     if name in desk.securing:
         raise Refusal(f"{name} is going to its safe state", may_retry=True)
-    if rules.spec.loads_sample and desk.ledger.open:
+    if rules.spec.moves_sample and desk.ledger.open:
         other = next(iter(desk.ledger.open))
-        raise Refusal(f"no load while {other} is under way", may_retry=True)
+        raise Refusal(f"no {command.action} while {other} is under way", may_retry=True)
 
 
 def _check_sample(desk: Desk, command: Command, rules: ActionRules) -> None:

@@ -21,7 +21,8 @@ Subclass `Instrument`, say its kind, and write one coroutine for each action:
 
 What must be closed again is one action, executed beside the instrument: `grow` opens, grows and
 closes. Arguments are keyword-only, each a float with a unit and a `Limit` in its type; the adapter
-checks them at the moment of execution. An abort arrives as a cancellation at an await. An exception
+checks them at the moment of execution. What is no quantity (a word of a `Literal`, the pixels of a
+scan) has a plain type that JSON can carry, and is checked against it. An abort arrives as a cancellation at an await. An exception
 after the device was touched means that nobody knows: the action's recovery class decides. Raise
 `NotTouched` when you are certain that nothing has happened.
 
@@ -47,7 +48,7 @@ from typing import (
     overload,
 )
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from twinloop.clocks import LabClock
 from twinloop.errors import ArgumentError, LabError
@@ -165,6 +166,7 @@ class ParameterSpec:
     limit: Limit | None
     type_name: str
     default: object = inspect.Parameter.empty
+    annotation: Any = None
 
     def check(self, value: object, where: str) -> object:
         """Return the value when it may be used.
@@ -174,7 +176,7 @@ class ParameterSpec:
             LimitViolation: outside the limit.
         """
         if self.type_name != "float":
-            return value
+            return self._check_other(value, where)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ArgumentError(f"{where}.{self.name}", value, f"a number in {self.unit}")
         number = float(value)
@@ -183,6 +185,19 @@ class ParameterSpec:
         return (
             number if self.limit is None else self.limit.check(self.name, number, self.unit, where)
         )
+
+    def _check_other(self, value: object, where: str) -> object:
+        """Return a value that is no quantity as the JSON it travels as."""
+        if self.annotation in {None, inspect.Parameter.empty}:
+            return value
+        adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
+        try:
+            return adapter.dump_python(adapter.validate_python(value), mode="json")
+        except ValidationError as err:
+            told = "; ".join(e["msg"] for e in err.errors()[:3])
+            raise ArgumentError(
+                f"{where}.{self.name}", value, f"a {self.type_name} ({told})"
+            ) from err
 
 
 @dataclass(frozen=True)
@@ -197,6 +212,7 @@ class ActionSpec:
         silence_s: how long a silence counts as silence [s, real].
         interlocks: names of boolean readouts that must be true when it starts.
         loads_sample: True for an action that brings the named sample in.
+        unloads_sample: True for an action after which it is out.
         returns: annotated type of its result.
         doc: first line of its docstring.
     """
@@ -208,8 +224,14 @@ class ActionSpec:
     silence_s: float
     interlocks: tuple[str, ...]
     loads_sample: bool
+    unloads_sample: bool
     returns: object
     doc: str
+
+    @property
+    def moves_sample(self) -> bool:
+        """True when the instrument holds another sample after it, or none."""
+        return self.loads_sample or self.unloads_sample
 
     def check(self, arguments: Mapping[str, object], where: str) -> dict[str, object]:
         """Return the arguments, completed with defaults.
@@ -241,9 +263,12 @@ class ActionSpec:
             "silence_s": self.silence_s,
             "interlocks": list(self.interlocks),
             "loads_sample": self.loads_sample,
+            # left out where it is false, so that the schema digest of older contracts stands
+            **({"unloads_sample": True} if self.unloads_sample else {}),
             "parameters": {
                 p.name: {
                     "unit": p.unit,
+                    **({} if p.type_name == "float" else {"type": p.type_name}),
                     **(
                         {}
                         if p.limit is None
@@ -278,6 +303,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
                 limit=limit_of(hint),
                 type_name="float" if unit else getattr(hint, "__name__", str(hint)),
                 default=parameter.default,
+                annotation=hint,
             )
         )
     return tuple(found)
@@ -295,10 +321,12 @@ class ActionMethod(Generic[P, R]):
         silence_s: float,
         interlocks: tuple[str, ...],
         loads_sample: bool,
+        unloads_sample: bool = False,
     ) -> None:
         self.function = function
         self.recovery, self.on_silence, self.silence_s = recovery, on_silence, silence_s
         self.interlocks, self.loads_sample = interlocks, loads_sample
+        self.unloads_sample = unloads_sample
         self.reconciler: Callable[..., Awaitable[Verdict]] | None = None
         self.confirmer: Callable[..., Awaitable[str | None]] | None = None
         self.__doc__ = function.__doc__
@@ -318,6 +346,7 @@ class ActionMethod(Generic[P, R]):
             silence_s=self.silence_s,
             interlocks=self.interlocks,
             loads_sample=self.loads_sample,
+            unloads_sample=self.unloads_sample,
             returns=get_type_hints(self.function, include_extras=True).get("return"),
             doc=(self.function.__doc__ or "").strip().partition("\n")[0],
         )
@@ -353,6 +382,7 @@ class ActionMethod(Generic[P, R]):
             silence_s=self.silence_s,
             interlocks=self.interlocks,
             loads_sample=self.loads_sample,
+            unloads_sample=self.unloads_sample,
         )
 
 
@@ -363,6 +393,7 @@ def action(
     silence_s: float = 10.0,
     interlocks: tuple[str, ...] = (),
     loads_sample: bool = False,
+    unloads_sample: bool = False,
 ) -> Callable[[Callable[Concatenate[S, P], Awaitable[R]]], ActionMethod[P, R]]:
     """Make a coroutine an action of the instrument.
 
@@ -373,6 +404,7 @@ def action(
         silence_s: how long [s, real time].
         interlocks: names of boolean readouts that must be true at the moment of execution.
         loads_sample: it brings the named sample in; others demand that it is in already.
+        unloads_sample: when it is done, the sample is out.
     """
 
     def decorate(function: Callable[Concatenate[S, P], Awaitable[R]]) -> ActionMethod[P, R]:
@@ -383,6 +415,7 @@ def action(
             silence_s=silence_s,
             interlocks=interlocks,
             loads_sample=loads_sample,
+            unloads_sample=unloads_sample,
         )
 
     return decorate

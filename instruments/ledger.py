@@ -195,7 +195,7 @@ class LedgerState:
         self.open[key] = None
         self.left_by[command.instrument] = key
         if body["loads_sample"]:
-            # until it is known to be in, nobody can say what the chamber holds
+            # until it is known to be in, or out, nobody can say what the chamber holds
             self.sample = None
 
     def _end(self, entry: Entry) -> None:

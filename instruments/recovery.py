@@ -162,10 +162,10 @@ class Settling:
         """Write how a started command ended, then tell."""
         desk, rules = self._desk, self._desk.rules(record)
         sets_sample, sample = False, None
-        if rules is not None and rules.spec.loads_sample and record.command is not None:
+        if rules is not None and rules.spec.moves_sample and record.command is not None:
             sets_sample = True
             if final.state == "done":
-                sample = record.command.sample
+                sample = record.command.sample if rules.spec.loads_sample else None
             elif final.state == "failed":
                 sample = record.sample_before
         desk.work.pop(record.key, None)

@@ -5,7 +5,8 @@ k = nu_0 exp(-(E_s + n E_n) / kT), a quarter of it in each direction, onto the n
 whatever its height. A hop between layers, down or up, has the additional Ehrlich-Schwoebel barrier
 E_ES. So the rates obey detailed balance for the energy -E_n times the number of lateral bonds.
 Atoms arrive at the flux F per site; with a desorption energy E_d they leave at
-nu_0 exp(-(E_d + n E_n) / kT). Without flux the same call is an anneal.
+nu_0 exp(-(E_d + n E_n) / kT). Without flux the same call is an anneal. A vicinal surface is a
+staircase that goes on across the edge of the lattice.
 
 Source: Clarke & Vvedensky, J. Appl. Phys. 63, 2272 (1988), doi:10.1063/1.341041 (the model);
 Schwoebel & Shipsey, J. Appl. Phys. 37, 3682 (1966), doi:10.1063/1.1707904 (the step barrier).
@@ -29,7 +30,14 @@ from numpy.typing import NDArray
 from twinloop.errors import ArgumentError
 from twinloop.simulators import kmc_kernel
 
-__all__ = ["BOLTZMANN_EV_PER_K", "Advance", "Film", "GrowthParameters", "square_neighbours"]
+__all__ = [
+    "BOLTZMANN_EV_PER_K",
+    "Advance",
+    "Film",
+    "GrowthParameters",
+    "square_neighbours",
+    "square_rise",
+]
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 """k_B [eV/K]. Source: CODATA 2018 (exact in the SI of 2019)."""
@@ -143,6 +151,27 @@ def square_neighbours(size: int) -> NDArray[np.int32]:
     return table
 
 
+@cache
+def square_rise(size: int, steps: int) -> NDArray[np.int8]:
+    """Return what a neighbour across the edge of the lattice stands higher [ML].
+
+    The staircase ascends along the second axis: to the east of the last column stands the first one,
+    raised by all steps of one lattice.
+
+    Args:
+        size: edge length L [sites].
+        steps: monolayer steps in L sites.
+
+    Returns:
+        Shape (L * L, 4), read-only, in the order of `square_neighbours`.
+    """
+    rise = np.zeros((size, size, 4), dtype=np.int8)
+    rise[:, 0, 2], rise[:, -1, 3] = -steps, steps
+    flat = np.ascontiguousarray(rise.reshape(size * size, 4))
+    flat.flags.writeable = False
+    return flat
+
+
 class Film:
     """A surface with its own clock and its own random numbers.
 
@@ -153,18 +182,32 @@ class Film:
         heights: height of each site, shape (L, L) [ML].
         parameters: what the material does.
         seed: of the film's own random numbers.
+        steps: monolayer steps of a vicinal surface in one lattice: the staircase goes on beyond the
+            last column of `heights` (see `Film.vicinal`); 0: periodic.
 
     Raises:
-        ArgumentError: a surface that is not square or smaller than 3 x 3 sites.
+        ArgumentError: a surface that is not square or smaller than 3 x 3 sites, steps outside 0 to
+            L / 3, or a vicinal surface with an inert substrate.
     """
 
     def __init__(
-        self, heights: NDArray[np.integer], *, parameters: GrowthParameters, seed: int
+        self,
+        heights: NDArray[np.integer],
+        *,
+        parameters: GrowthParameters,
+        seed: int,
+        steps: int = 0,
     ) -> None:
         if heights.ndim != 2 or heights.shape[0] != heights.shape[1] or heights.shape[0] < 3:
             raise ArgumentError("heights", heights.shape, "the shape (L, L) with L >= 3")
-        self.parameters = parameters
+        if not 0 <= steps <= min(heights.shape[0] // 3, 127):
+            raise ArgumentError("steps", steps, "0 to a third of the lattice's edge, 127 at most")
+        if steps and parameters.inert_substrate:
+            # an inert substrate is told by its height, which a staircase does not have
+            raise ArgumentError("steps", steps, "0 with an inert substrate")
+        self.parameters, self.steps = parameters, steps
         self._size = heights.shape[0]
+        self._rise = square_rise(self._size, steps) if steps else None
         n_sites = heights.size
         self._heights = heights.astype(np.int32).ravel()
         self._neighbours = square_neighbours(self._size)
@@ -177,7 +220,7 @@ class Film:
         self._time_s = 0.0
         kmc_kernel.seed_random(np.uint64(seed % 2**64), self._random)
         kmc_kernel.fill_lists(
-            self._heights, self._neighbours, self._floor, self._classes, self._members,
+            self._heights, self._neighbours, self._rise, self._floor, self._classes, self._members,
             self._places, self._counts,
         )  # fmt: skip
 
@@ -185,6 +228,20 @@ class Film:
     def flat(cls, *, size: int, parameters: GrowthParameters, seed: int) -> Self:
         """Return a fresh substrate: `size` x `size` sites of height 0."""
         return cls(np.zeros((size, size), dtype=np.int32), parameters=parameters, seed=seed)
+
+    @classmethod
+    def vicinal(cls, *, size: int, steps: int, parameters: GrowthParameters, seed: int) -> Self:
+        """Return a fresh staircase: terraces of `size` / `steps` columns, ascending to the east.
+
+        Args:
+            size: edge length L [sites].
+            steps: monolayer steps in L sites; the miscut is atan(steps c / (L a)).
+            parameters: what the material does.
+            seed: of the film's own random numbers.
+        """
+        levels = (np.arange(size) * steps) // size
+        heights = np.broadcast_to(levels.astype(np.int32), (size, size))
+        return cls(heights, parameters=parameters, seed=seed, steps=steps)
 
     @property
     def size(self) -> int:
@@ -279,7 +336,7 @@ class Film:
                 break
             left_s = duration_s - elapsed_s
             step_s, done = kmc_kernel.run_events(
-                self._heights, self._neighbours, self._floor, self._classes, self._members,
+                self._heights, self._neighbours, self._rise, self._floor, self._classes, self._members,
                 self._places, self._counts, self._random, self._tally, hop_rates,
                 desorption_rates, step_factor, float(flux_ML_per_s * self._heights.size), int(hops),
                 self.parameters.funnelling, float(left_s), int(min(allowed, EVENTS_PER_CALL)),
@@ -310,19 +367,25 @@ class Film:
 
     @classmethod
     def restore(
-        cls, snapshot: Mapping[str, NDArray[np.generic]], *, parameters: GrowthParameters
+        cls,
+        snapshot: Mapping[str, NDArray[np.generic]],
+        *,
+        parameters: GrowthParameters,
+        steps: int = 0,
     ) -> Self:
         """Return the film of a snapshot.
 
         Args:
             snapshot: what `snapshot` returned.
             parameters: what the material does; not part of the snapshot.
+            steps: of the vicinal surface; not part of the snapshot.
 
         Raises:
             ArgumentError: lists that do not fit the heights (another `inert_substrate`, or a
                 damaged snapshot).
         """
-        film = cls(np.asarray(snapshot["heights"], np.int32), parameters=parameters, seed=0)
+        heights = np.asarray(snapshot["heights"], np.int32)
+        film = cls(heights, parameters=parameters, seed=0, steps=steps)
         counts = np.asarray(snapshot["counts"], np.int64)
         members = np.asarray(snapshot["members"], np.int32)
         own = film._members

@@ -5,6 +5,10 @@ to the class of its number of lateral neighbours (0 to 4); class 5 holds sites w
 Each class keeps a list of its sites, so that an event is found in constant time; every atom of a
 class has the same rate.
 
+A vicinal surface is a staircase without end: seen across the edge of the lattice, a neighbour stands
+higher or lower by the steps of one lattice (`rise`). Only heights of neighbours are ever compared, so
+nothing else of the model changes.
+
 Source: Bortz, Kalos & Lebowitz, J. Comput. Phys. 17, 10 (1975), doi:10.1016/0021-9991(75)90060-1
 (lists by class); Clarke & Vvedensky, J. Appl. Phys. 63, 2272 (1988), doi:10.1063/1.341041
 (solid-on-solid growth with bond counting).
@@ -88,8 +92,29 @@ def _unit(bits: np.uint64) -> float:
 
 
 @inlined
+def _beside(
+    site: int,
+    d: int,
+    heights: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
+) -> int:
+    """Return the height of a neighbour as it looks from a site.
+
+    Without a rise (None is a type of its own here) the compiler leaves the sum out.
+    """
+    if rise is None:
+        return int(heights[neighbours[site, d]])
+    return int(heights[neighbours[site, d]]) + int(rise[site, d])
+
+
+@inlined
 def _class_of(
-    site: int, heights: NDArray[np.int32], neighbours: NDArray[np.int32], floor: int
+    site: int,
+    heights: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
+    floor: int,
 ) -> int:
     """Return the class of the topmost atom of a site."""
     h = heights[site]
@@ -97,7 +122,7 @@ def _class_of(
         return INERT
     n = 0
     for d in range(4):
-        if heights[neighbours[site, d]] >= h:
+        if _beside(site, d, heights, neighbours, rise) >= h:
             n += 1
     return n
 
@@ -131,6 +156,7 @@ def _move_to_class(
 def fill_lists(
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -142,6 +168,7 @@ def fill_lists(
     Args:
         heights: shape (n_sites,) [ML].
         neighbours: shape (n_sites, 4), site numbers.
+        rise: shape (n_sites, 4), added to the height of that neighbour [ML]; None: zeros.
         floor: a site at or below this height [ML] holds no mobile atom.
         classes: shape (n_sites,), overwritten.
         members: shape (N_CLASSES, n_sites), overwritten: the sites of each class.
@@ -150,7 +177,7 @@ def fill_lists(
     """
     counts[:] = 0
     for site in range(heights.size):
-        c = _class_of(site, heights, neighbours, floor)
+        c = _class_of(site, heights, neighbours, rise, floor)
         classes[site] = c
         members[c, counts[c]] = site
         places[site] = counts[c]
@@ -162,6 +189,7 @@ def _remove_atom(
     site: int,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -173,9 +201,9 @@ def _remove_atom(
     heights[site] = h - 1
     for d in range(4):
         k = neighbours[site, d]
-        if heights[k] == h:
+        if _beside(site, d, heights, neighbours, rise) == h:
             _move_to_class(k, classes[k] - 1, classes, members, places, counts)
-    new = _class_of(site, heights, neighbours, floor)
+    new = _class_of(site, heights, neighbours, rise, floor)
     _move_to_class(site, new, classes, members, places, counts)
 
 
@@ -184,6 +212,7 @@ def _add_atom(
     site: int,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -195,9 +224,9 @@ def _add_atom(
     heights[site] = h
     for d in range(4):
         k = neighbours[site, d]
-        if heights[k] == h:
+        if _beside(site, d, heights, neighbours, rise) == h:
             _move_to_class(k, classes[k] + 1, classes, members, places, counts)
-    new = _class_of(site, heights, neighbours, floor)
+    new = _class_of(site, heights, neighbours, rise, floor)
     _move_to_class(site, new, classes, members, places, counts)
 
 
@@ -206,6 +235,7 @@ def _funnel(
     site: int,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     random: NDArray[np.uint64],
 ) -> int:
     """Return where an arriving atom comes to rest when it slides down to the lowest neighbour.
@@ -216,11 +246,12 @@ def _funnel(
     here = site
     while True:
         start = int(np.int64(next_random(random) & np.uint64(3)))
-        lowest = here
+        lowest, depth = here, int(heights[here])
         for i in range(4):
-            k = int(neighbours[here, (start + i) & 3])
-            if heights[k] < heights[lowest]:
-                lowest = k
+            d = (start + i) & 3
+            height = _beside(here, d, heights, neighbours, rise)
+            if height < depth:
+                lowest, depth = int(neighbours[here, d]), height
         if lowest == here:
             return here
         here = lowest
@@ -233,6 +264,7 @@ def _walk(
     step_factor: float,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -250,33 +282,33 @@ def _walk(
     here = site
     bits = next_random(random)
     for _ in range(hops):
-        there = int(neighbours[here, int(bits & np.uint64(3))])
+        way = int(bits & np.uint64(3))
         bits >>= np.uint64(2)
-        if heights[there] != heights[here] and (
+        if _beside(here, way, heights, neighbours, rise) != heights[here] and (
             step_factor < 1.0 and _unit(next_random(random)) >= step_factor
         ):
             continue
-        here = there
+        here = int(neighbours[here, way])
         h = heights[here]
         if (
-            heights[neighbours[here, 0]] > h
-            or heights[neighbours[here, 1]] > h
-            or heights[neighbours[here, 2]] > h
-            or heights[neighbours[here, 3]] > h
+            _beside(here, 0, heights, neighbours, rise) > h
+            or _beside(here, 1, heights, neighbours, rise) > h
+            or _beside(here, 2, heights, neighbours, rise) > h
+            or _beside(here, 3, heights, neighbours, rise) > h
         ):
             break
     if here == site:
         heights[site] += 1
         return
-    left = _class_of(site, heights, neighbours, floor)
+    left = _class_of(site, heights, neighbours, rise, floor)
     h = heights[here] + 1
     bound = classes[here] != left
     for d in range(4):
-        if heights[neighbours[here, d]] >= h:
+        if _beside(here, d, heights, neighbours, rise) >= h:
             bound = True
     if bound:
         _move_to_class(site, left, classes, members, places, counts)
-        _add_atom(here, heights, neighbours, floor, classes, members, places, counts)
+        _add_atom(here, heights, neighbours, rise, floor, classes, members, places, counts)
         return
     # Still free, and the two sites only change their parts: so do their places in the lists.
     heights[here] = h
@@ -293,6 +325,7 @@ def _begin_walk(
     step_factor: float,
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -311,7 +344,7 @@ def _begin_walk(
         hops = int(next_random(random) % np.uint64(multi_hop))
         if hops > 0:
             _walk(
-                site, hops, step_factor, heights, neighbours, floor, classes, members, places,
+                site, hops, step_factor, heights, neighbours, rise, floor, classes, members, places,
                 counts, random,
             )  # fmt: skip
 
@@ -320,6 +353,7 @@ def _begin_walk(
 def run_events(
     heights: NDArray[np.int32],
     neighbours: NDArray[np.int32],
+    rise: NDArray[np.int8] | None,
     floor: int,
     classes: NDArray[np.int8],
     members: NDArray[np.int32],
@@ -344,6 +378,7 @@ def run_events(
     Args:
         heights: shape (n_sites,) [ML], changed in place, as are the lists (see `fill_lists`).
         neighbours: shape (n_sites, 4), site numbers.
+        rise: shape (n_sites, 4), added to the height of that neighbour [ML]; None: zeros.
         floor: a site at or below this height [ML] holds no mobile atom.
         classes: shape (n_sites,).
         members: shape (N_CLASSES, n_sites).
@@ -380,11 +415,11 @@ def run_events(
         if r < arrival_rate:
             site = min(int(r / arrival_rate * n_sites), n_sites - 1)
             if funnelling:
-                site = _funnel(site, heights, neighbours, random)
-            _add_atom(site, heights, neighbours, floor, classes, members, places, counts)
+                site = _funnel(site, heights, neighbours, rise, random)
+            _add_atom(site, heights, neighbours, rise, floor, classes, members, places, counts)
             tally[DEPOSITED] += 1
             _begin_walk(
-                site, multi_hop, step_factor, heights, neighbours, floor, classes, members, places,
+                site, multi_hop, step_factor, heights, neighbours, rise, floor, classes, members, places,
                 counts, random,
             )  # fmt: skip
             continue
@@ -404,28 +439,30 @@ def run_events(
         leaves = desorption_rates[c] > 0.0 and r - rank * weights[c] < desorption_rates[c]
         if c == 0 and not leaves:
             _walk(
-                site, multi_hop, step_factor, heights, neighbours, floor, classes, members, places,
+                site, multi_hop, step_factor, heights, neighbours, rise, floor, classes, members, places,
                 counts, random,
             )  # fmt: skip
             continue
-        there = int(neighbours[site, int(bits & np.uint64(3))])
-        crosses = heights[there] + 1 != heights[site]
+        way = int(bits & np.uint64(3))
+        there = int(neighbours[site, way])
+        crosses = _beside(site, way, heights, neighbours, rise) + 1 != heights[site]
         may_fail = not leaves and crosses and step_factor < 1.0
         if may_fail and _unit(next_random(random)) >= step_factor:
             continue
         h = heights[site]
-        _remove_atom(site, heights, neighbours, floor, classes, members, places, counts)
+        _remove_atom(site, heights, neighbours, rise, floor, classes, members, places, counts)
         if leaves:
             tally[DESORBED] += 1
         else:
-            _add_atom(there, heights, neighbours, floor, classes, members, places, counts)
+            _add_atom(there, heights, neighbours, rise, floor, classes, members, places, counts)
         if multi_hop > 1:
             for d in range(4):
                 k = int(neighbours[site, d])
                 # Neighbours of the same height had a bond to the atom that left.
-                if (heights[k] == h and k != there) or (k == there and not leaves):
+                level = _beside(site, d, heights, neighbours, rise) == h
+                if (level and k != there) or (k == there and not leaves):
                     _begin_walk(
-                        k, multi_hop, step_factor, heights, neighbours, floor, classes, members,
+                        k, multi_hop, step_factor, heights, neighbours, rise, floor, classes, members,
                         places, counts, random,
                     )  # fmt: skip
     return elapsed_s, max_events
