@@ -17,6 +17,7 @@ from typing import Annotated
 from twinloop.instruments.interface import (
     Instrument,
     Limit,
+    NotTouched,
     OnSilence,
     Recovery,
     action,
@@ -73,6 +74,20 @@ class MBE(Instrument, kind="mbe"):
     @abstractmethod
     async def anneal(self, *, hold_s: Hold_s) -> Kelvin:
         """Hold the film at its temperature without flux; return the mean reading [K]."""
+
+    @action(
+        recovery=Recovery.RECONCILABLE,
+        on_silence=OnSilence.FINISH,
+        silence_s=30,
+        unloads_sample=True,
+    )
+    async def give(self) -> None:
+        """Let the sample cool, and put it into the transfer vessel (see `instruments.holder`).
+
+        Raises:
+            NotTouched: this chamber has no transfer vessel.
+        """
+        raise NotTouched("give: this chamber has no transfer vessel")
 
     @readout
     @abstractmethod

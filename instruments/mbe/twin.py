@@ -42,6 +42,11 @@ class MBETwin(StandinTwin, MBE):
         """Hold the film at its temperature without flux; return the mean reading [K]."""
         return _substrate_K(await self.perform("anneal", hold_s=hold_s))
 
+    @MBE.give.implement
+    async def give(self) -> None:
+        """Let the sample cool, and put it into the transfer vessel."""
+        await self.perform("give")
+
     @readout
     async def thermocouple_K(self) -> Kelvin:
         """Return what the thermocouple reads now."""
@@ -70,6 +75,11 @@ class MBETwin(StandinTwin, MBE):
 
     @load.reconcile
     async def what_was_loaded(self, command: Command) -> Verdict:
+        """Ask the machine by command key."""
+        return verdict(await self.ask_machine(command.key), lambda _: None)
+
+    @give.reconcile
+    async def what_was_given(self, command: Command) -> Verdict:
         """Ask the machine by command key."""
         return verdict(await self.ask_machine(command.key), lambda _: None)
 

@@ -55,6 +55,7 @@ class Chamber:
         log: where every effect is written before the chamber goes on; None: in memory.
         folder: where final surfaces, the sealed truth and the state at rest go; None: nowhere.
         history: physical log of earlier lives: their keys are answered, never repeated.
+        vessel: folder of the transfer vessel at the chamber; None: what has grown stays in.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Chamber:
         log: PhysicalLog | None = None,
         folder: Path | None = None,
         history: Sequence[Mapping[str, Any]] = (),
+        vessel: Path | None = None,
     ) -> None:
         self._past, growths = _recall(history)
         self.log: PhysicalLog = EventList() if log is None else log
-        self._plant = Plant(settings, self.log, folder, growths)
+        self._plant = Plant(settings, self.log, folder, growths, vessel)
         self._runs: dict[str, Run] = {}
         self._ended: dict[str, State] = {}
         self._active: dict[Lane, tuple[Run, Recipe] | None] = dict.fromkeys(LANES)
@@ -76,6 +78,7 @@ class Chamber:
         self._last = last_ended(history)
         if self._rest is not None:
             self._claim_again(self._rest.restore(self._plant, self._last))
+        self._complete_give(history)
 
     def begin(self, operation: Operation) -> Progress:
         """Start an operation, or answer for a key that has been seen (see `Machine.begin`)."""
@@ -208,6 +211,23 @@ class Chamber:
                     Operation(key=key, name="record"), is_touched=True, trace=traces[growth]
                 )
 
+    def _complete_give(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Find out whether the sample had left when an earlier life died while giving it."""
+        vessel, begun = self._plant.vessel, ""
+        for event in history:
+            begun = event["giving"] if event["kind"] == "giving" else begun
+            begun = "" if event.get("key") == begun else begun
+        if vessel is None or not begun or not vessel.has_happened(begun):
+            return
+        sample = self._plant.sample
+        self._plant.sample = None
+        name = "" if sample is None else sample.name
+        self.log.append("sample_given", sample=name, key=begun, state="done", numbers={})
+        self._past[begun] = Progress("done")
+        self._last = begun
+        if self._rest is not None:
+            self._rest.save(self._plant, self._last, self._claims())
+
     def _refusal(self, operation: Operation) -> str:
         """Return why an operation cannot start now; "" when it can."""
         active = self._active[lane_of(operation)]
@@ -269,7 +289,7 @@ class Chamber:
 
 def lane_of(operation: Operation) -> Lane:
     """Return the lane that an operation belongs to."""
-    return "mbe" if operation.name in {"load", "heat", "grow", "anneal"} else "rheed"
+    return "rheed" if operation.name in {"record", "specular", "expose"} else "mbe"
 
 
 def _recall(history: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Progress], int]:

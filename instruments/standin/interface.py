@@ -35,7 +35,7 @@ __all__ = [
     "verdict",
 ]
 
-OperationName = Literal["load", "heat", "grow", "anneal", "record", "specular", "expose"]
+OperationName = Literal["load", "heat", "grow", "anneal", "give", "record", "specular", "expose"]
 State = Literal["unseen", "running", "done", "partial", "not_done", "lost"]
 
 

@@ -5,6 +5,7 @@ the same chamber share its film.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from twinloop.errors import ArgumentError
 from twinloop.instruments.standin.chamber import Chamber, lane_of
@@ -71,19 +72,22 @@ class LocalMachine:
         return operation is None or operation.name == "record"
 
 
-def shared_machine(name: str, settings: ChamberSettings | None) -> LocalMachine:
+def shared_machine(
+    name: str, settings: ChamberSettings | None, vessel: Path | None = None
+) -> LocalMachine:
     """Return the chamber of that name in this process, made at first use.
 
     Args:
         name: what the twins of one chamber call it.
         settings: what it is; None: whatever it is already, or the defaults.
+        vessel: folder of the transfer vessel at the chamber, where it is made; None: there is none.
 
     Raises:
         ArgumentError: a chamber of that name with other settings exists.
     """
     if name not in _SHARED:
         made = ChamberSettings() if settings is None else settings
-        _SHARED[name] = (made, LocalMachine(Chamber(made)))
+        _SHARED[name] = (made, LocalMachine(Chamber(made, vessel=vessel)))
     known, machine = _SHARED[name]
     if settings is not None and settings != known:
         raise ArgumentError(

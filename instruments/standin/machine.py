@@ -55,16 +55,21 @@ class MachineServer:
         settings: what the chamber is.
         folder: of the physical log, the final surfaces and the sealed truth.
         endpoint: loopback endpoint to listen on; port 0 takes a free one.
+        vessel: folder of the transfer vessel at the chamber; None: there is none.
 
     Raises:
         BindRefused: not loopback.
         EndpointBusy: the port is taken.
     """
 
-    def __init__(self, settings: ChamberSettings, folder: Path, endpoint: str) -> None:
+    def __init__(
+        self, settings: ChamberSettings, folder: Path, endpoint: str, vessel: Path | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = EventFile(folder / "physical.log")
-        self.chamber = Chamber(settings, log=self._log, folder=folder, history=self._log.events)
+        self.chamber = Chamber(
+            settings, log=self._log, folder=folder, history=self._log.events, vessel=vessel
+        )
         self._factor = settings.clock_factor
         self._clock = RealWireClock()
         self._asked_s = self._clock.now_s()
@@ -182,6 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="YAML file, or one of configs/standins")
     parser.add_argument("--folder", required=True, type=Path, help="where its physical log lies")
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:0", help="where it listens")
+    parser.add_argument("--vessel", type=Path, help="folder of the transfer vessel at the chamber")
     parser.add_argument("--announce", type=Path, help="file to write the endpoint and pid to")
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="end when the parent's pipe closes"
@@ -196,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(options.config)
         if options.clock_factor is not None:
             settings = paced(settings, options.clock_factor)
-        server = MachineServer(settings, options.folder, options.endpoint)
+        server = MachineServer(settings, options.folder, options.endpoint, options.vessel)
     except LabError as err:
         sys.stderr.write(f"{err}\n")
         return 2

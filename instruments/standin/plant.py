@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from twinloop.errors import ArgumentError
 from twinloop.instruments.standin.physical_log import PhysicalLog
 from twinloop.instruments.standin.sample import Sample, SampleState
 from twinloop.instruments.standin.settings import ChamberSettings
+from twinloop.instruments.standin.vessel import Stage, Vessel
 
 __all__ = ["GrowthTrace", "Plant"]
 
@@ -62,6 +64,7 @@ class Plant:
         log: where its effects are written.
         folder: where final surfaces and the sealed truth are kept; None: nowhere.
         growths: how many it has grown in earlier lives of its process.
+        vessel: transfer vessel at the chamber; None: what has grown stays in.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Plant:
         log: PhysicalLog,
         folder: Path | None = None,
         growths: int = 0,
+        vessel: Path | None = None,
     ) -> None:
         self.settings, self.log, self.folder, self.growths = settings, log, folder, growths
         self.truth = settings.truth_drawn()
@@ -81,6 +85,9 @@ class Plant:
         self.faults: set[str] = set()
         self._jump_K = 0.0
         self._lives: Counter[str] = Counter()
+        self.vessel = None if vessel is None else Vessel(vessel)
+        # what is on its way out lies beside the vessel where the chamber has no folder of its own
+        self._door = Stage((folder or vessel or Path()) / "door")
         if folder is not None:
             self._seal(folder)
 
@@ -123,6 +130,20 @@ class Plant:
         """Put a fresh substrate of that name in."""
         self.sample = Sample(name, self._lives[name], self.settings, self.truth)
         self._lives[name] += 1
+
+    def give(self, key: str) -> None:
+        """Put the sample into the transfer vessel.
+
+        Raises:
+            VesselRefused: the vessel is full, or holds one of that name; the sample is still in.
+            ArgumentError: there is no vessel, or no sample is in.
+        """
+        if self.vessel is None or self.sample is None:
+            raise ArgumentError("give", None, "a sample that is in, and a transfer vessel")
+        self._door.clear()
+        self._door.write(self.sample.specimen().with_event("give", "mbe", key), key)
+        self.vessel.give(key, self._door)
+        self.sample = None
 
     def resting(self) -> dict[str, Any]:
         """Return what stays when the controller dies, besides the sample and the traces."""

@@ -17,6 +17,7 @@ from twinloop.errors import LabError
 from twinloop.instruments.standin.interface import MachineFault, Operation, OperationName
 from twinloop.instruments.standin.plant import GrowthTrace, Plant
 from twinloop.instruments.standin.sample import Sample
+from twinloop.instruments.standin.vessel import VesselRefused
 
 __all__ = ["RECIPES", "Interrupted", "Recipe", "Run"]
 
@@ -128,9 +129,28 @@ def anneal(plant: Plant, run: Run) -> Recipe:
         noise_K = plant.settings.heater.noise_K / math.sqrt(slices + 1) * rng.standard_normal()
         run.numbers = {"hold_s": held_s, "substrate_K": plant.thermocouple_K + float(noise_K)}
         plant.keep_surface(sample)
+        sample.remember("anneal", run.operation.key, **run.numbers)
         plant.log.append(
             "anneal_ended", sample=sample.name, is_coarse=budget.is_exceeded, **run.facts(state)
         )
+
+
+def give(plant: Plant, run: Run) -> Recipe:
+    """Let the sample cool, and put it into the transfer vessel."""
+    sample = _sample_of(plant, run)
+    if plant.vessel is None:
+        raise MachineFault("give", "no transfer vessel is at this chamber")
+    plant.idle_heater()
+    plant.asked_K = plant.settings.heater.idle_K
+    yield plant.settings.give_s
+    # Should this process die now, the vessel knows whether the sample has left under this key.
+    plant.log.append("giving", sample=sample.name, giving=run.operation.key)
+    try:
+        plant.give(run.operation.key)
+    except VesselRefused as err:
+        raise MachineFault("give", str(err)) from err
+    run.is_touched = True
+    plant.log.append("sample_given", sample=sample.name, **run.facts("done"))
 
 
 def specular(plant: Plant, run: Run) -> Recipe:
@@ -156,6 +176,7 @@ RECIPES: dict[OperationName, Callable[[Plant, Run], Recipe]] = {
     "heat": heat,
     "grow": grow,
     "anneal": anneal,
+    "give": give,
     "specular": specular,
     "expose": expose,
 }
@@ -279,6 +300,7 @@ class _Growth:
         self.trace.is_complete = state == "done"
         self.trace.has_ended = True
         self.plant.keep_surface(self.sample)
+        self.sample.remember("grow", self.run.operation.key, **self.run.numbers)
         self.plant.log.append(
             "growth_ended",
             sample=self.sample.name,

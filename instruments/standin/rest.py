@@ -7,6 +7,7 @@ operation that was under way when the process died is not continued: its film is
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from twinloop.instruments.standin.plant import GrowthTrace, Plant
 from twinloop.instruments.standin.sample import SampleState
 from twinloop.log.durable import write_whole
+from twinloop.simulators.specimen import Event
 
 __all__ = ["Rest", "last_ended"]
 
@@ -54,6 +56,7 @@ class Rest:
             state = plant.sample.state()
             about["sample"] = {"name": state.name, "life": state.life, "mixing": state.mixing}
             about["asked"] = dict(state.asked)
+            about["events"] = [asdict(event) for event in state.events]
             arrays |= {f"film_{name}": array for name, array in state.film.items()}
         about["traces"] = []
         for trace in plant.traces:
@@ -93,5 +96,8 @@ class Rest:
                 )
             if "sample" in about:
                 film = {n.removeprefix("film_"): kept[n] for n in kept if n.startswith("film_")}
-                plant.put_back(SampleState(**about["sample"], asked=about["asked"], film=film))
+                events = tuple(Event(**event) for event in about.get("events", ()))
+                plant.put_back(
+                    SampleState(**about["sample"], asked=about["asked"], film=film, events=events)
+                )
         return {str(key): int(growth) for key, growth in about["claims"].items()}

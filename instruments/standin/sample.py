@@ -10,7 +10,7 @@ probe of composition would measure; it makes the measured film quality carry tha
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from twinloop.ids import seed_of
 from twinloop.instruments.standin.settings import ChamberSettings, Truth
 from twinloop.simulators import film_quality, rheed
+from twinloop.simulators.film_structure import FilmStructure
 from twinloop.simulators.growth_budget import GrowthBudget
 from twinloop.simulators.kmc import Advance, Film, GrowthParameters
+from twinloop.simulators.specimen import Event, Specimen
 
 __all__ = ["Sample", "SampleState"]
 
@@ -42,6 +44,7 @@ class SampleState:
         name, life, mixing: see `Sample`.
         asked: how often each of its random numbers was asked for.
         film: snapshot of the film.
+        events: what has been done with it.
     """
 
     name: str
@@ -49,6 +52,7 @@ class SampleState:
     mixing: float
     asked: Mapping[str, int]
     film: Mapping[str, NDArray[Any]]
+    events: Sequence[Event] = ()
 
 
 class Sample:
@@ -77,19 +81,49 @@ class Sample:
             size=settings.size, parameters=parameters, seed=seed_of(self._seed, "film")
         )
         self.mixing = 0.0
+        self.events: list[Event] = []
         spread = settings.detector.beam_spread
         self._beam = float(np.exp(spread * self.random("beam").standard_normal()))
 
     def state(self) -> SampleState:
         """Return what `put_back` makes the same sample of."""
         return SampleState(
-            self.name, self.life, self.mixing, dict(self._asked), self.film.snapshot()
+            self.name,
+            self.life,
+            self.mixing,
+            dict(self._asked),
+            self.film.snapshot(),
+            tuple(self.events),
         )
 
     def put_back(self, state: SampleState) -> None:
         """Take up the state of a sample of the same name and life."""
         self.mixing, self._asked = state.mixing, Counter(state.asked)
+        self.events = list(state.events)
         self.film = Film.restore(state.film, parameters=self.film.parameters)
+
+    def specimen(self) -> Specimen:
+        """Return the sample as other instruments will meet it."""
+        film = FilmStructure(
+            np.array(self.film.heights, dtype=np.int32), self.aluminium(), self._mixing_ML()
+        )
+        return Specimen(self.name, self._seed, film, tuple(self.events))
+
+    def aluminium(self) -> NDArray[np.float64]:
+        """Return the share of aluminium that arrived while layer k = 1, 2, ... formed, shape (n,)."""
+        return np.ones(1)
+
+    def _mixing_ML(self) -> float:
+        """Return how far atoms have crossed the interface, standard deviation [ML].
+
+        The part that has changed places, 1 - exp(-x), is that of one plane: a random walk of planes
+        of x steps on average spreads as sqrt(x).
+        """
+        return float(np.sqrt(self.mixing))
+
+    def remember(self, what: str, key: str, **numbers: float) -> None:
+        """Add what has been done with the sample to its history."""
+        self.events.append(Event(what, "mbe", key, numbers))
 
     def random(self, what: str) -> np.random.Generator:
         """Return the random numbers of the next operation of that name on this sample."""

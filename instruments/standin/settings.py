@@ -19,26 +19,45 @@ from twinloop.errors import ConfigError, ConfigProblem, LabError
 from twinloop.ids import seed_of
 from twinloop.simulators.film_quality import LOG_INTERDIFFUSION_RATE
 from twinloop.units import (
+    Angstroms,
+    Degrees,
     Dimensionless,
     ElectronVolts,
     Kelvin,
     KelvinPerSecond,
+    Monolayers,
     Seconds,
     Unit,
     parse_quantity,
 )
 
 __all__ = [
+    "FAULTS",
+    "CameraSettings",
+    "CellSettings",
+    "CellsSettings",
     "ChamberSettings",
     "DetectorSettings",
+    "FaultName",
     "FaultPlan",
     "HeaterSettings",
+    "LoopSettings",
     "Truth",
     "paced",
     "read_settings",
+    "what_a_fault_lacks",
 ]
 
-FaultName = Literal["shutter_hung", "thermocouple_jump"]
+FaultName = Literal[
+    "shutter_hung",
+    "thermocouple_jump",
+    "thermocouple_drift",
+    "cell_drift",
+    "heater_failure",
+    "gun_off",
+    "gun_dim",
+]
+FAULTS: tuple[FaultName, ...] = get_args(FaultName)
 
 
 class _Settings(BaseModel):
@@ -115,6 +134,24 @@ class Truth(_Settings):
         )
 
 
+class CameraSettings(_Settings):
+    """A camera that resolves streaks, and shows the screen while a film grows.
+
+    Args:
+        rows, columns: of a frame [px].
+        pixel_deg: angle that a pixel sees [deg].
+        blur_px: standard deviation of the screen's blur [px].
+        frames_per_ML: frames shown in one calibrated layer while a film grows, ten a second at most;
+            0: none.
+    """
+
+    rows: int = Field(default=160, ge=32, le=512)
+    columns: int = Field(default=192, ge=32, le=512)
+    pixel_deg: Degrees = Field(default=0.02, gt=0, le=0.5)
+    blur_px: float = Field(default=1.0, gt=0.2, le=10)
+    frames_per_ML: int = Field(default=0, ge=0, le=20)
+
+
 class DetectorSettings(_Settings):
     """Electron gun, screen and camera.
 
@@ -126,6 +163,9 @@ class DetectorSettings(_Settings):
         beam_spread: standard deviation of ln beam current from sample to sample [1].
         counts_per_s: specular beam of a flat surface [counts/s].
         energy_keV: of the beam [keV].
+        window_A: length on the surface that the photometer's window tells apart: it adds up all that
+            is scattered by less than 1 / window_A [A]; None: the specular rod alone.
+        camera: another camera than the first one, which takes 96 x 96 pixels of 0.05 deg.
     """
 
     exposure_s: Seconds = Field(default=0.05, gt=0)
@@ -135,6 +175,78 @@ class DetectorSettings(_Settings):
     beam_spread: Dimensionless = Field(default=0.03, ge=0)
     counts_per_s: float = Field(default=20_000.0, gt=0)
     energy_keV: float = Field(default=15.0, gt=1)
+    window_A: Angstroms | None = Field(default=None, gt=0)
+    camera: CameraSettings | None = None
+
+
+class LoopSettings(_Settings):
+    """A heated body and its controller (see `simulators.temperature_loop`).
+
+    Args:
+        body_lag_s, element_lag_s: time constants [s].
+        full_power_K: above the surroundings at full power for ever [K].
+        surroundings_K: [K].
+        proportional_per_K, integral_per_K_s, derivative_s_per_K: gains [1/K, 1/K/s, s/K].
+        sample_s: of the controller [s].
+        settled_s: so long a reading must stay where it was asked to be [s].
+        power_noise: relative standard deviation of one reading of the power [1].
+    """
+
+    body_lag_s: Seconds = Field(default=6.0, gt=0)
+    element_lag_s: Seconds = Field(default=1.5, gt=0)
+    full_power_K: Kelvin = Field(default=1100.0, gt=0)
+    surroundings_K: Kelvin = Field(default=300.0, gt=0)
+    proportional_per_K: float = Field(default=0.02, ge=0)
+    integral_per_K_s: float = Field(default=0.003, ge=0)
+    derivative_s_per_K: float = Field(default=0.012, ge=0)
+    sample_s: Seconds = Field(default=0.05, gt=0)
+    settled_s: Seconds = Field(default=4.0, ge=0)
+    power_noise: Dimensionless = Field(default=0.003, ge=0)
+
+
+class CellSettings(_Settings):
+    """One effusion cell (see `simulators.effusion_cell`).
+
+    Args:
+        charge_ML: what a full crucible can put on the substrate [ML].
+        fill_power: flux goes as this power of the part of the charge that is left [1].
+        overshoot: excess flux of a cell that has long been shut, when it opens [1].
+        overshoot_s: time constant of its decay [s].
+        standby_K: at which it stands when it is not needed [K].
+        rate_K_per_s: fastest change of its set point [K/s].
+        settled_K: deviation at which its temperature counts as reached [K].
+        loop: its heater.
+    """
+
+    charge_ML: Monolayers = Field(default=50_000.0, gt=0)
+    fill_power: float = Field(default=0.5, ge=0)
+    overshoot: Dimensionless = Field(default=0.05, ge=0, le=1)
+    overshoot_s: Seconds = Field(default=3.0, gt=0)
+    standby_K: Kelvin = Field(default=900.0, gt=0)
+    rate_K_per_s: KelvinPerSecond = Field(default=10.0, gt=0)
+    settled_K: Kelvin = Field(default=0.1, gt=0)
+    loop: LoopSettings = LoopSettings(
+        body_lag_s=8.0,
+        element_lag_s=2.0,
+        full_power_K=1600.0,
+        integral_per_K_s=0.002,
+        derivative_s_per_K=0.015,
+        settled_s=2.0,
+    )
+
+
+class CellsSettings(_Settings):
+    """The two cells of a chamber that grows alloys.
+
+    Args:
+        gallium, aluminium: the cells.
+        gallium_barrier_eV: added to the surface barrier for a film that is all gallium, in
+            proportion for an alloy: gallium is faster than aluminium [eV].
+    """
+
+    gallium: CellSettings = CellSettings()
+    aluminium: CellSettings = CellSettings(standby_K=1100.0)
+    gallium_barrier_eV: ElectronVolts = Field(default=0.0, ge=-0.5, le=0.5)
 
 
 class HeaterSettings(_Settings):
@@ -146,6 +258,8 @@ class HeaterSettings(_Settings):
         rate_K_per_s: fastest change [K/s].
         settled_K: deviation at which a temperature counts as reached [K].
         noise_K: standard deviation of a reading [K].
+        loop: element, body and PID controller, which make temperature change while a film grows;
+            None: a first-order approach with `lag_s` that stands still once it is settled.
     """
 
     idle_K: Kelvin = Field(default=450.0, gt=0)
@@ -153,6 +267,7 @@ class HeaterSettings(_Settings):
     rate_K_per_s: KelvinPerSecond = Field(default=40.0, gt=0)
     settled_K: Kelvin = Field(default=0.2, gt=0)
     noise_K: Kelvin = Field(default=0.3, ge=0)
+    loop: LoopSettings | None = None
 
 
 class FaultPlan(_Settings):
@@ -161,7 +276,11 @@ class FaultPlan(_Settings):
     Args:
         name: `shutter_hung`: at that growth the shutter closes late by half the dose, while its
             contact says that all is well; `thermocouple_jump`: from that growth on the true
-            temperature is 25 K above what it was at the same reading.
+            temperature is 25 K above what it was at the same reading; `thermocouple_drift`: from
+            then on it rises above the reading by 0.5 K/s, up to 40 K; `cell_drift`: from then on
+            the flux of both cells falls by 2 % a second, down to three quarters; `heater_failure`:
+            from then on the element gives no heat; `gun_off`: when that shutter opens the electron
+            gun goes out; `gun_dim`: from before that growth on the screen shows 60 %.
         growth: number of the growth, counted from 1.
     """
 
@@ -179,8 +298,11 @@ class ChamberSettings(_Settings):
         multi_hop: see `GrowthParameters`.
         max_events: of one growth or anneal, before it is finished coarsely.
         load_s: time to bring a sample in [s].
+        give_s: time to cool a sample and put it into the transfer vessel [s].
         gauge_noise: relative standard deviation of the flux gauge in one growth [1].
         truth: the hidden truth, or "drawn": from the prior, by the seed.
+        steps: monolayer steps of a vicinal substrate in one lattice (see `kmc.Film.vicinal`).
+        cells: two effusion cells, gallium and aluminium; None: one cell that is always ready.
     """
 
     seed: int = 0
@@ -189,15 +311,40 @@ class ChamberSettings(_Settings):
     multi_hop: int = Field(default=8, ge=1, le=32)
     max_events: int = Field(default=8_000_000, gt=0)
     load_s: Seconds = Field(default=10.0, ge=0)
+    give_s: Seconds = Field(default=120.0, ge=0)
     gauge_noise: Dimensionless = Field(default=0.01, ge=0)
     truth: Truth | Literal["drawn"] = Truth()
     detector: DetectorSettings = DetectorSettings()
     heater: HeaterSettings = HeaterSettings()
     faults: tuple[FaultPlan, ...] = ()
+    steps: int = Field(default=0, ge=0, le=127)
+    cells: CellsSettings | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if 3 * self.steps > self.size:
+            raise ValueError(f"steps: {self.steps} on {self.size} sites; allowed: a third of size")
+        if self.steps and self.detector.window_A is None:
+            raise ValueError("detector.window_A: none; a staircase has no specular rod of its own")
+        if self.heater.loop and self.truth_drawn().thermocouple_reversed_about_K is not None:
+            raise ValueError("thermocouple_reversed_about_K: no controller holds such a heater")
+        for plan in self.faults:
+            if lacking := what_a_fault_lacks(plan.name, self):
+                raise ValueError(f"faults: {plan.name} needs {lacking}")
+        return self
 
     def truth_drawn(self) -> Truth:
         """Return the truth, drawn when it is to be drawn."""
         return Truth.drawn(self.seed) if self.truth == "drawn" else self.truth
+
+
+def what_a_fault_lacks(name: FaultName, settings: ChamberSettings) -> str:
+    """Return the section that a chamber must have for a fault to happen in it; "" when it may."""
+    if name == "cell_drift" and settings.cells is None:
+        return "cells"
+    if name in {"thermocouple_drift", "heater_failure"} and settings.heater.loop is None:
+        return "heater.loop"
+    return ""
 
 
 def read_settings(name: str) -> ChamberSettings:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from twinloop.clocks import LabClock, VirtualClock
@@ -44,6 +45,7 @@ class Bench:
         machine: endpoint of a machine process.
         clock: laboratory clock; None: virtual.
         name: of the chamber in this process.
+        vessel: folder of its transfer vessel; None: there is none.
 
     Example:
         >>> bench = Bench(ChamberSettings(size=16))
@@ -60,11 +62,13 @@ class Bench:
         machine: str | None = None,
         clock: LabClock | None = None,
         name: str = "bench",
+        vessel: Path | None = None,
     ) -> None:
         forget_chamber(name)
         self.name = name
         self.clock: LabClock = VirtualClock() if clock is None else clock
-        self.mbe = MBETwin(machine=machine, chamber=name, settings=settings)
+        where = None if vessel is None else str(vessel)
+        self.mbe = MBETwin(machine=machine, chamber=name, settings=settings, vessel=where)
         self.rheed = RHEEDTwin(machine=machine, chamber=name)
         self.stream: list[tuple[Mapping[str, float], Mapping[str, Array]]] = []
         self.mbe.attach(self.clock)

@@ -7,6 +7,7 @@ Twins in process that name the same `chamber` look at the same film.
 """
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
@@ -47,6 +48,8 @@ class StandinTwin(Instrument):
             chamber is computed in this process.
         chamber: name of the chamber in this process.
         settings: of the chamber in this process: a file, or the settings themselves.
+        vessel: folder of the transfer vessel at the chamber in this process; None: there is none.
+            A machine process has its own.
     """
 
     is_twin: ClassVar[bool] = True
@@ -54,6 +57,7 @@ class StandinTwin(Instrument):
     machine: str | None = None
     chamber: str = "chamber"
     settings: ChamberSettings | str | None = None
+    vessel: str | None = None
     _line: Machine | None = PrivateAttr(default=None)
 
     def connect(self) -> None:
@@ -67,7 +71,8 @@ class StandinTwin(Instrument):
         from twinloop.instruments.standin.local import shared_machine
 
         settings = read_settings(self.settings) if isinstance(self.settings, str) else self.settings
-        self._line = shared_machine(self.chamber, settings)
+        vessel = None if self.vessel is None else Path(self.vessel)
+        self._line = shared_machine(self.chamber, settings, vessel)
 
     def disconnect(self) -> None:
         """Let go of the machine."""

@@ -74,6 +74,11 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.file() or self.place(specimen.name, key), specimen.to_bytes())
 
+    def clear(self) -> None:
+        """Forget what was written here of a sample that never left."""
+        for file in self.folder.glob("*.npz"):
+            file.unlink()
+
     def place(self, sample: str, key: str) -> Path:
         """Return the file in which a sample lies that this command key brings."""
         return self.folder / f"{sample}.{_digest(key)}.npz"

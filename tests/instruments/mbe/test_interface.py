@@ -8,13 +8,14 @@ ACTIONS = MBE.actions()
 
 
 def test_the_contract_names_its_actions_and_readouts():
-    assert set(ACTIONS) == {"load", "heat", "grow", "anneal"}
+    assert set(ACTIONS) >= {"load", "heat", "grow", "anneal", "give"}
     assert set(MBE.readouts()) == {"thermocouple_K", "shutter_is_open", "heater_is_idle"}
     assert MBE.kind == "mbe"
 
 
-def test_only_loading_brings_a_sample_in():
+def test_only_loading_brings_a_sample_in_and_only_giving_takes_it_out():
     assert [name for name, method in ACTIONS.items() if method.loads_sample] == ["load"]
+    assert [name for name, method in ACTIONS.items() if method.unloads_sample] == ["give"]
 
 
 def test_a_growth_is_never_repeated_blindly_and_is_finished_in_silence():
