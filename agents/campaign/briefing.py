@@ -11,12 +11,9 @@ from twinloop.agents.config.interface import Campaign
 from twinloop.planners.interface import Known, Proposal, sobol
 from twinloop.planners.registry import resolve
 
-__all__ = ["TWINS", "brief_of", "uses_theory"]
-
+__all__ = ["brief_of", "uses_theory"]
 
 _NAME_PART = 40
-TWINS = "twins"
-"""The agent that hosts the twins on Ray: together, because they look at the same film."""
 
 
 def _fallback(known: Known) -> Proposal:
@@ -40,9 +37,7 @@ def brief_of(campaign: Campaign, versions: dict[str, str], run: str) -> Brief:
     """
     planner = resolve(dict(campaign.planner))
     lab = campaign.laboratory
-    adapters = {
-        name: lab.instruments[name].served or TWINS for name in campaign.instruments.values()
-    }
+    adapters = {name: lab.instruments[name].host for name in campaign.instruments.values()}
     resolved: dict[str, Any] = campaign.resolved()
     return Brief(
         plan=_plan(campaign, run, has_theory=type(planner).uses_theory),

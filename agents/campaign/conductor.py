@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from twinloop.agents.campaign.briefing import TWINS, brief_of, uses_theory
+from twinloop.agents.campaign.briefing import brief_of, uses_theory
 from twinloop.agents.campaign.conductor_core import ConductorCore
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.agents.campaign.errands import is_of_planner
@@ -26,6 +26,7 @@ from twinloop.agents.campaign.reading import fold
 from twinloop.agents.campaign.state import ImpossibleEvent
 from twinloop.agents.config.campaign_file import TheorySection
 from twinloop.agents.config.interface import Campaign, load_campaign
+from twinloop.agents.config.laboratory import LabInstrument
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle, fits_inline, gather
 from twinloop.agents.runtime.placement import InProcessPlacement, Placement, SubprocessPlacement
@@ -49,8 +50,13 @@ _PROBLEMS = 3
 _LOG = logging.getLogger(__name__)
 
 
-def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
-    """Return the compute agents of a campaign: one planner, the analysts, the twins on Ray."""
+def compute_specs(campaign: Campaign, vessel: Path | None = None) -> list[ComputeSpec]:
+    """Return the compute agents of a campaign: one planner, the analysts, the twins on Ray.
+
+    Args:
+        campaign: the configuration.
+        vessel: folder of the transfer vessel, for twins whose laboratory names none.
+    """
     share = campaign.workers
     planner: dict[str, Any] = {"kind": "planner", "class": campaign.planner["name"]}
     options = {k: v for k, v in campaign.planner.items() if k != "name"}
@@ -81,26 +87,40 @@ def compute_specs(campaign: Campaign) -> list[ComputeSpec]:
         ]
     if campaign.theory is not None and uses_theory(campaign):
         specs += _simulators(campaign.theory)
-    twins = {
-        name: {
-            "kind": "instrument",
-            "class": twin.class_name,
-            "options": dict(twin.settings),
-            "clock_factor": campaign.laboratory.clock_factor,
-        }
-        for name, twin in campaign.laboratory.twins_on_ray.items()
-    }
-    if twins:
-        placed = campaign.laboratory.twins_on_ray.values()
-        specs.append(
-            ComputeSpec(
-                name=TWINS,
-                targets=twins,
-                num_cpus=sum(twin.num_cpus for twin in placed),
-                num_gpus=sum(twin.num_gpus for twin in placed),
-            )
+    return specs + _twins(campaign, vessel)
+
+
+def _twins(campaign: Campaign, vessel: Path | None) -> list[ComputeSpec]:
+    hosts: dict[str, list[LabInstrument]] = {}
+    for twin in campaign.laboratory.twins_on_ray.values():
+        hosts.setdefault(twin.host, []).append(twin)
+    return [
+        ComputeSpec(
+            name=host,
+            targets={
+                twin.name: {
+                    "kind": "instrument",
+                    "class": twin.class_name,
+                    "options": _options(twin, campaign.device, vessel),
+                    "clock_factor": campaign.laboratory.clock_factor,
+                }
+                for twin in twins
+            },
+            num_cpus=sum(twin.num_cpus for twin in twins),
+            num_gpus=sum(twin.num_gpus for twin in twins),
         )
-    return specs
+        for host, twins in hosts.items()
+    ]
+
+
+def _options(twin: LabInstrument, device: str, vessel: Path | None) -> dict[str, Any]:
+    """Return the settings of a twin on Ray, with what the campaign decides for all of them."""
+    options = dict(twin.settings)
+    if "device" in options:
+        options["device"] = device
+    if "vessel" in options and options["vessel"] is None and vessel is not None:
+        options["vessel"] = str(vessel)
+    return options
 
 
 def _simulators(theory: TheorySection) -> list[ComputeSpec]:
@@ -159,7 +179,7 @@ class Conductor:
         state = fold(log.read())
         self._depot.start()
         (self.folder.path / "depot.txt").write_text(self._depot.endpoint, encoding="utf-8")
-        specs = compute_specs(self.campaign)
+        specs = compute_specs(self.campaign, self.folder.vessel)
         n_cpus = sum(spec.num_cpus for spec in specs)
         placement = make_placement(self.campaign, self.folder, n_cpus)
         core = ConductorCore(

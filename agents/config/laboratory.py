@@ -22,7 +22,10 @@ from twinloop.instruments.interface import Instrument
 from twinloop.plugins import find_object, one_of
 from twinloop.units import parse_quantity, unit_of
 
-__all__ = ["Adapter", "LabInstrument", "Laboratory", "read_laboratory"]
+__all__ = ["TWINS", "Adapter", "LabInstrument", "Laboratory", "read_laboratory"]
+
+TWINS = "twins"
+"""The agent that hosts the twins of a growth chamber on Ray."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,17 @@ class LabInstrument:
     def is_twin(self) -> bool:
         """True for a simulated instrument, wherever it runs."""
         return self.cls.is_twin
+
+    @property
+    def host(self) -> str:
+        """Name of the agent that hosts it: its adapter, or the actor of its chamber on Ray.
+
+        Twins of one growth chamber look at the same film, so they share an actor and its ledger. Any
+        other twin holds a sample of its own.
+        """
+        if self.served is not None:
+            return self.served
+        return TWINS if "chamber" in self.settings else f"{TWINS}-{self.name}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of the laboratory file, complete."""
@@ -110,7 +124,7 @@ class Laboratory:
 
     @property
     def twins_on_ray(self) -> dict[str, LabInstrument]:
-        """The instruments that Ray places, by name: all in one actor, because they see one film."""
+        """The instruments that Ray places, by name; those of one `host` share an actor."""
         return {n: i for n, i in self.instruments.items() if i.served is None}
 
     def to_json(self) -> dict[str, Any]:
@@ -215,8 +229,8 @@ def _settings_model(cls: type[Instrument]) -> type[BaseModel]:
 def _adapter(
     name: str, entry: AdapterSection, place: Place, beside: Path, findings: Findings
 ) -> Adapter:
-    if name in RESERVED_AGENTS or name.startswith("analyst-"):
-        allowed = f"a name other than {', '.join(sorted(RESERVED_AGENTS))}, analyst-N"
+    if name in RESERVED_AGENTS or name.startswith(("analyst-", f"{TWINS}-")):
+        allowed = f"a name other than {', '.join(sorted(RESERVED_AGENTS))}, analyst-N, {TWINS}-N"
         findings.problem(place, name, allowed)
     machine = None
     if entry.machine is not None:

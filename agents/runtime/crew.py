@@ -48,6 +48,7 @@ def crew_of(campaign: Campaign, folder: RunFolder, hub: str) -> Crew:
             machine = free_endpoint()
             machines.append(_machine(adapter, laboratory, folder, machine))
         spec = adapter_spec(laboratory, adapter.name, folder.adapters / adapter.name, hub, machine)
+        spec = _with_places(spec, laboratory, folder)
         spec = spec.model_copy(update={"finish_s": _ADAPTER_FINISH_S})
         adapters.append(_adapter(spec, folder.cwd))
     children = (_hub(folder, hub), *machines, *adapters, _conductor(folder, hub))
@@ -95,6 +96,23 @@ def adapter_spec(
     )
 
 
+def _with_places(spec: AdapterSpec, laboratory: Laboratory, folder: RunFolder) -> AdapterSpec:
+    """Return the specification with the folders of its twins, where the laboratory names none.
+
+    Every twin of a run is at the run's transfer vessel, and keeps its own state beside it: on one
+    file system, where a sample moves by a rename.
+    """
+    placed = {}
+    for name, instrument in spec.instruments.items():
+        known = laboratory.instruments[name].cls.model_fields
+        settings = dict(instrument.settings)
+        for key, place in (("vessel", folder.vessel), ("folder", folder.machines / name)):
+            if key in known and settings.get(key) is None:
+                settings[key] = str(place)
+        placed[name] = instrument.model_copy(update={"settings": settings})
+    return spec.model_copy(update={"instruments": placed})
+
+
 def _hub(folder: RunFolder, endpoint: str) -> ChildSpec:
     command = python_module(
         "twinloop.agents.hub.process",
@@ -120,6 +138,8 @@ def _machine(
         endpoint,
         "--clock-factor",
         str(laboratory.clock_factor),
+        "--vessel",
+        str(folder.vessel),
         "--exit-with-stdin",
     )
     return ChildSpec(f"machine-{adapter.name}", command, grace_s=_MACHINE_GRACE_S)

@@ -163,6 +163,7 @@ class RunFolder:
         self.path = path.absolute()
         self.logs = self.path / "logs"
         self.machines = self.path / "machines"
+        self.vessel = self.machines / "vessel"
         self.adapters = self.path / "adapters"
         self.hub_file = self.path / "hub.txt"
         self.config_file = self.path / "config.json"

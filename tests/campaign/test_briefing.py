@@ -2,9 +2,10 @@
 
 from importlib.resources import files
 
-from twinloop.agents.campaign.briefing import TWINS, brief_of
+from twinloop.agents.campaign.briefing import brief_of
 from twinloop.agents.campaign.conductor import compute_specs
 from twinloop.agents.config.interface import load_campaign
+from twinloop.agents.config.laboratory import TWINS
 
 
 def shipped(name):
