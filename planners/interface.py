@@ -164,6 +164,16 @@ class Planner(BaseModel, ABC):
         """
         return Proposal(x=sobol(known), memo=known.memo)
 
+    def complaint(self, space: Space, n_constraints: int) -> str:
+        """Return why this planner, with its options, cannot plan a campaign; "" where it can.
+
+        Args:
+            space: of the campaign.
+            n_constraints: how many conditions the goal has.
+        """
+        del space, n_constraints
+        return ""
+
     def prepare(self) -> None:
         """Import heavy libraries; called before the generators are seeded, by a worker only."""
 

@@ -44,6 +44,11 @@ def read_campaign(path: Path, findings: Findings) -> Campaign | None:
         return None
     space = _space(file.search, protocol, top.at("search"), findings)
     goal = _goal(file, protocol, top.at("goal"), findings)
+    if space is not None and planner is not None:
+        complaint = resolve(dict(planner)).complaint(space, len(file.goal.subject_to))
+        if complaint:
+            allowed = f"options that fit the search, or another planner: {complaint}"
+            findings.problem(top.at("planner"), planner["name"], allowed)
     if laboratory is None:
         return None
     bound = _bind(protocol, laboratory, top.at("protocol"), findings)

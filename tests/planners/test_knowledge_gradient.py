@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from twinloop.planners.knowledge_gradient import LookPrecision, condition, knowledge_gradient
+
+
+def test_two_places_have_the_closed_form_of_the_expected_improvement():
+    # Frazier 2009, eq. 14 for two alternatives: s f(-|d| / s), f(z) = z Phi(z) + phi(z)
+    for gap in (0.0, 0.5, 2.0):
+        for sd in (0.0, 0.7):
+            gain = knowledge_gradient(
+                np.array([gap, 0.0]), np.array([[0.0, 1.0]]), np.ones(1), np.array([sd])
+            )
+            s = 1.0 / np.sqrt(1.0 + sd**2)
+            z = -gap / s
+            wanted = s * (z * norm.cdf(z) + norm.pdf(z))
+            assert gain[0, 0] == pytest.approx(wanted, abs=0.01 * s)
+
+
+def test_a_better_look_never_tells_less():
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(12, 12))
+    covariance = root @ root.T
+    gains = knowledge_gradient(
+        rng.normal(size=12), covariance, np.diag(covariance), np.array([0.01, 0.1, 1.0, 10.0])
+    )
+    assert np.all(np.diff(gains, axis=1) <= 1e-9)
+    assert np.all(gains >= 0)
+
+
+def test_what_is_being_measured_is_no_longer_to_be_gained():
+    covariance = np.array([[1.0, 0.9], [0.9, 1.0]])
+    left = condition(covariance, np.array([1]), np.array([0.1]))
+    # textbook: 1 - 0.81 / 1.01
+    assert left[0, 0] == pytest.approx(1.0 - 0.81 / 1.01)
+    assert condition(covariance, np.array([], dtype=int), np.array([])) is covariance
+
+
+def test_precisions_of_looks_are_found_again():
+    rng = np.random.default_rng(2)
+    looks = rng.random((24, 3)) > 0.5
+    truth = LookPrecision(4.0, np.array([100.0, 0.0, 25.0]))
+    told = truth.noise_sd(looks) * np.exp(0.05 * rng.normal(size=24))
+    found = LookPrecision.learned(looks, told)
+    sets = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 1]], dtype=bool)
+    np.testing.assert_allclose(found.noise_sd(sets), truth.noise_sd(sets), rtol=0.1)
+
+
+def test_a_look_that_nobody_has_tried_is_worth_nothing_yet():
+    found = LookPrecision.learned(np.zeros((3, 2), dtype=bool), np.full(3, 0.2))
+    np.testing.assert_allclose(found.noise_sd(np.array([[True, True]])), 0.2, rtol=1e-3)
