@@ -12,6 +12,7 @@ from twinloop.agents.report.style import STYLE
 from twinloop.agents.report.theory_section import in_the_loop
 from twinloop.agents.report.trials_table import trials_table
 from twinloop.agents.report.verdict import campaign_name, head
+from twinloop.agents.report.views_section import through_instruments
 from twinloop.clocks import utc_now
 
 __all__ = ["render_report", "write_report"]
@@ -22,6 +23,7 @@ _SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Course of the campaign", sections.course),
     ("Theory in the loop", in_the_loop),
     ("Films", sections.films),
+    ("Through all instruments", through_instruments),
     ("All experiments", trials_table),
     ("Where it looked", sections.space),
     ("Who worked when", sections.work),
