@@ -9,15 +9,17 @@ BIN := $(VENV)/bin
 # What is installed is known by a file that carries the checksum of everything that decides it, so an
 # install happens once, a fresh checkout of the same pins asks the network for nothing, and a change
 # of the pins installs again.
-PINS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+PINS := $(shell cat pyproject.toml constraints.txt constraints-oracles.txt | cksum | cut -d ' ' -f 1)
 READY_TO_RUN := $(VENV)/.installed-all-$(PINS)
 READY_TO_TEST := $(VENV)/.installed-dev-$(PINS)
+READY_TO_COMPARE := $(VENV)/.installed-oracles-$(PINS)
 
 SPEED := $(filter-out speed/measure.py,$(wildcard speed/*.py))
+VALIDATION := $(wildcard docs/validation/*.py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint physics soak speed clean
+.PHONY: help run test lint physics validation soak speed clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1 : /'
@@ -35,8 +37,11 @@ lint: $(READY_TO_TEST) ## style, types, arrows between the rooms, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-physics: $(READY_TO_TEST) ## the slow comparisons with theory and reference figures
+physics: $(READY_TO_COMPARE) ## the slow comparisons with theory, reference figures and other codes
 	$(BIN)/pytest tests -m physics --timeout=1800 --durations=20
+
+validation: $(READY_TO_COMPARE) ## the twins against other codes and theory: tables and pictures in docs
+	@for script in $(VALIDATION); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 soak: $(READY_TO_TEST) ## long runs: many kills, many seeds
 	$(BIN)/pytest tests -m soak --timeout=0 --durations=20
@@ -70,3 +75,8 @@ $(READY_TO_TEST): | $(BIN)/python
 	@$(INSTALL) setuptools
 	@$(INSTALL) --no-build-isolation -e '.[all,dev]'
 	@touch $(READY_TO_RUN) $@
+
+$(READY_TO_COMPARE): $(READY_TO_TEST)
+	@echo "installing the codes that twins are compared with (once; some minutes)"
+	@$(INSTALL) -c constraints-oracles.txt --no-build-isolation -e '.[all,dev,oracles]'
+	@touch $@
