@@ -45,7 +45,7 @@ class LookingBO(PlainBO, name="looking_bo"):
     """Ask for the point and the looks whose expected gain per hour is largest.
 
     The first trials look at everything, at nothing, and at one thing each, so that it becomes known
-    what each look is worth; their points are Sobol points.
+    what each look is worth; others of the opening look at nothing. Their points are Sobol points.
 
     Args:
         base_h: laboratory time of a trial without any look [h].
@@ -148,9 +148,9 @@ class _Axes:
         return cls(knobs, looks, names)
 
     def opening(self, number: int) -> Floats:
-        """Return the looks of an opening trial: all, none, one each, and again."""
+        """Return the looks of an opening trial: all, none, one each; then none, to save hours."""
         patterns = np.vstack([np.ones(len(self.names)), self.sets[:1], np.eye(len(self.names))])
-        chosen: Floats = patterns[number % len(patterns)].astype(np.float64)
+        chosen: Floats = patterns[number if number < len(patterns) else 1].astype(np.float64)
         return chosen
 
     def done(self, x: Floats) -> NDArray[np.bool_]:
