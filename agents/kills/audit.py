@@ -76,7 +76,11 @@ def audit(folder: Path) -> list[str]:
         ledger=tuple(entry for entries in ledgers for entry in entries),
         effects=tuple(effect for effects in logs for effect in effects),
     )
-    return [*violations(evidence), *_damaged_arrays(evidence, folder / "arrays")]
+    return [
+        *violations(evidence),
+        *_damaged_arrays(evidence, folder / "arrays"),
+        *_misplaced_samples(evidence, folder / "machines"),
+    ]
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -198,6 +202,18 @@ def _loose_ends(evidence: Evidence) -> list[str]:
     open_keys = set(evidence.commanded()) - set(evidence.settled())
     found = [f"proposal {n}: finished without an end of it" for n in sorted(proposed - over)]
     return found + [f"{key}: finished without its outcome" for key in sorted(open_keys)]
+
+
+def _misplaced_samples(evidence: Evidence, machines: Path) -> list[str]:
+    """Return samples that are at two places, and samples that left the chamber and are nowhere."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(machines.glob("*/stage/*.npz")):
+        places[path.name.rsplit(".", 2)[0]].append(str(path.parent))
+    for path in sorted(machines.glob("vessel/held/*.npz")):
+        places[path.stem].append("the transfer vessel")
+    found = [f"sample {name}: at {where} at once" for name, where in places.items() if where[1:]]
+    given = [e["sample"] for e in evidence.effects if e["kind"] == "sample_given" and e["sample"]]
+    return found + [f"sample {name}: given, and nowhere" for name in given if name not in places]
 
 
 def _damaged_arrays(evidence: Evidence, folder: Path) -> list[str]:
