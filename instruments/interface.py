@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import (
+    Annotated,
     Any,
     ClassVar,
     Concatenate,
@@ -44,6 +45,8 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeVar,
+    get_args,
+    get_origin,
     get_type_hints,
     overload,
 )
@@ -55,7 +58,7 @@ from twinloop.errors import ArgumentError, LabError
 from twinloop.ids import canonical_json, digest_of
 from twinloop.limits import Limit, limit_of
 from twinloop.messages import Command
-from twinloop.results import Array
+from twinloop.results import Array, encode_result
 from twinloop.units import unit_of
 
 __all__ = [
@@ -188,16 +191,39 @@ class ParameterSpec:
 
     def _check_other(self, value: object, where: str) -> object:
         """Return a value that is no quantity as the JSON it travels as."""
-        if self.annotation in {None, inspect.Parameter.empty}:
+        if self.annotation is None or self.annotation is inspect.Parameter.empty:
             return value
+        named = f"{where}.{self.name}"
+        plain, arrays = encode_result(value, named)
+        if arrays:
+            raise ArgumentError(named, "an array", self.allowed)
         adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
         try:
-            return adapter.dump_python(adapter.validate_python(value), mode="json")
+            # strict, as JSON: a list may stand for a tuple, but neither "5" nor True for 5
+            found = adapter.validate_json(canonical_json(plain), strict=True)
         except ValidationError as err:
             told = "; ".join(e["msg"] for e in err.errors()[:3])
-            raise ArgumentError(
-                f"{where}.{self.name}", value, f"a {self.type_name} ({told})"
-            ) from err
+            raise ArgumentError(named, value, f"{self.allowed} ({told})") from err
+        if self.limit is not None and isinstance(found, int | float):
+            self.limit.check(self.name, found, self.unit, where)
+        return adapter.dump_python(found, mode="json")
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON: a change of a limit or of an allowed word shows."""
+        about: dict[str, Any] = {"unit": self.unit}
+        if self.type_name != "float":
+            about["type"] = TypeAdapter(self.annotation).json_schema()
+        if self.limit is not None:
+            low, high, rate = self.limit.low, self.limit.high, self.limit.rate_per_s
+            about |= {"low": low, "high": high, "rate_per_s": rate}
+        return about
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, for people."""
+        if self.type_name == "float":
+            return f"a number in {self.unit}"
+        return f"a {self.type_name}"
 
 
 @dataclass(frozen=True)
@@ -249,9 +275,11 @@ class ActionSpec:
             if name in arguments:
                 checked[name] = parameter.check(arguments[name], where)
             elif parameter.default is inspect.Parameter.empty:
-                raise ArgumentError(f"{where}.{name}", None, f"a number in {parameter.unit}")
-            else:
+                raise ArgumentError(f"{where}.{name}", None, parameter.allowed)
+            elif parameter.type_name == "float":
                 checked[name] = parameter.default
+            else:
+                checked[name] = parameter.check(parameter.default, where)
         return checked
 
     def describe(self) -> dict[str, Any]:
@@ -265,22 +293,7 @@ class ActionSpec:
             "loads_sample": self.loads_sample,
             # left out where it is false, so that the schema digest of older contracts stands
             **({"unloads_sample": True} if self.unloads_sample else {}),
-            "parameters": {
-                p.name: {
-                    "unit": p.unit,
-                    **({} if p.type_name == "float" else {"type": p.type_name}),
-                    **(
-                        {}
-                        if p.limit is None
-                        else {
-                            "low": p.limit.low,
-                            "high": p.limit.high,
-                            "rate_per_s": p.limit.rate_per_s,
-                        }
-                    ),
-                }
-                for p in self.parameters
-            },
+            "parameters": {p.name: p.describe() for p in self.parameters},
         }
 
 
@@ -301,12 +314,19 @@ def _parameters(function: Callable[..., Any]) -> tuple[ParameterSpec, ...]:
                 name=parameter.name,
                 unit=unit.symbol if unit else "",
                 limit=limit_of(hint),
-                type_name="float" if unit else getattr(hint, "__name__", str(hint)),
+                type_name="float" if unit else _type_name(hint),
                 default=parameter.default,
                 annotation=hint,
             )
         )
     return tuple(found)
+
+
+def _type_name(hint: object) -> str:
+    base: object = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if isinstance(base, type) and not get_args(base):
+        return base.__name__
+    return str(base).replace("typing.", "")
 
 
 class ActionMethod(Generic[P, R]):

@@ -73,8 +73,8 @@ class FilmStructure:
         mixing_ML: interdiffusion length across the interface, standard deviation [ML].
 
     Raises:
-        ArgumentError: heights that are not square, no layer, a share outside 0 to 1, or a length
-            below 0.
+        ArgumentError: heights that are not square or no whole numbers, no layer, a share outside 0 to
+            1, or a length below 0 or without end.
 
     Example:
         >>> film = FilmStructure(np.full((4, 4), 3, np.int32), np.array([1.0]))
@@ -88,13 +88,15 @@ class FilmStructure:
 
     def __post_init__(self) -> None:
         shape = self.heights_ML.shape
-        if len(shape) != 2 or shape[0] != shape[1]:
+        if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
             raise ArgumentError("film.heights_ML", shape, "the shape (L, L)")
+        if not np.issubdtype(self.heights_ML.dtype, np.integer):
+            raise ArgumentError("film.heights_ML", self.heights_ML.dtype, "whole monolayers, int32")
         shares = self.aluminium
         if shares.ndim != 1 or not shares.size or not bool(((shares >= 0) & (shares <= 1)).all()):
             raise ArgumentError("film.aluminium", shares, "one share of 0 to 1 or more")
-        if not self.mixing_ML >= 0:
-            raise ArgumentError("film.mixing_ML", self.mixing_ML, "a number >= 0 ML")
+        if not 0 <= self.mixing_ML < float("inf"):
+            raise ArgumentError("film.mixing_ML", self.mixing_ML, "a finite number >= 0 ML")
 
     @classmethod
     def flat(cls, size: int, height_ML: int = 0, aluminium: float = 1.0) -> "FilmStructure":
@@ -130,12 +132,13 @@ class FilmStructure:
             Shape (last - first + 1,), 0 to 1.
         """
         layers = np.arange(first, last + 1)
-        grown = max(int(self.heights_ML.max()), self.aluminium.size, 1)
         if self.mixing_ML == 0:
             return self._sharp(layers)
-        # Diffusion does not cross the free surface: it mirrors there.
+        # Diffusion does not cross the free surface: it mirrors there. Shares of layers that no column
+        # has reached are of no film.
+        grown = int(self.heights_ML.max())
         reach = int(np.ceil(5 * self.mixing_ML)) + 2
-        source = np.arange(min(first, 0) - reach, grown + reach + 1)
+        source = np.arange(min(first, 0) - reach, max(last, grown) + reach + 1)
         folded = np.where(source > grown, 2 * grown + 1 - source, source)
         sharp = self._sharp(folded)
         scale = self.mixing_ML * sqrt(2.0)
@@ -153,15 +156,16 @@ class FilmStructure:
         """Return the height of the cation plane of each layer above that of layer 0 [A].
 
         Args:
-            first: lowest layer, 0 or below.
+            first: lowest layer; 0 and below are the substrate.
             last: highest layer, included.
         """
-        layers = np.arange(first, last + 1)
+        layers = np.arange(first, last + 1, dtype=np.float64)
         if last < 1:
             return layers * MONOLAYER_A
         grown = np.cumsum(film_monolayer_A(self.layer_aluminium(1, last)))
         levels: NDArray[np.float64] = np.concatenate([np.arange(first, 1) * MONOLAYER_A, grown])
-        return levels
+        asked: NDArray[np.float64] = levels[levels.size - layers.size :]
+        return asked
 
     def section(
         self,
@@ -187,7 +191,18 @@ class FilmStructure:
             substrate_layers: layers of substrate below the film, layer 0 included.
             seed: of the drawn sites.
             vacuum_A: empty space above the highest atom and below the lowest [A].
+
+        Raises:
+            ArgumentError: no site, no layer of substrate, or no atom where it is cut.
         """
+        sizes = {
+            "width_sites": width_sites,
+            "depth_sites": depth_sites,
+            "substrate_layers": substrate_layers,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ArgumentError(f"section.{name}", size, "a whole number >= 1")
         rng = np.random.default_rng(seed)
         side = self.heights_ML.shape[0]
         rows = (row + np.arange(depth_sites)) % side
@@ -207,6 +222,10 @@ class FilmStructure:
             up_A = level_A + 0.25 * GAAS_A
             places.append(np.column_stack([x_A + 0.5 * MESH_A, np.full_like(x_A, up_A), z_A]))
         all_numbers, positions = np.concatenate(numbers), np.concatenate(places)
+        if not all_numbers.size:
+            raise ArgumentError(
+                "section.substrate_layers", substrate_layers, f"more: the holes end at {first} ML"
+            )
         positions[:, 1] += vacuum_A - positions[:, 1].min()
         cell = np.array(
             [width_sites * MESH_A, positions[:, 1].max() + vacuum_A, depth_sites * MESH_A]

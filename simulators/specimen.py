@@ -14,6 +14,8 @@ Example:
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -33,6 +35,17 @@ _KINDS: dict[str, type[FilmStructure] | type[AtomicStructure]] = {
     "film": FilmStructure,
     "atoms": AtomicStructure,
 }
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy, zipfile and json raise for bytes that are no specimen, or no longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,11 @@ class Specimen:
         return np.random.default_rng(seed_of(self.seed, *what))
 
     def to_bytes(self) -> bytes:
-        """Return the specimen as the bytes of an npz file, without pickle."""
+        """Return the specimen as the bytes of an npz file, without pickle.
+
+        Raises:
+            ArgumentError: an array of objects, which numpy would pickle.
+        """
         kind = next(k for k, cls in _KINDS.items() if isinstance(self.structure, cls))
         about = {
             "name": self.name,
@@ -113,6 +130,9 @@ class Specimen:
         text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
         file = io.BytesIO()
         arrays: dict[str, NDArray[Any]] = self.structure.to_arrays()
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise ArgumentError(f"sample {self.name}.{name}", array.dtype, "numbers")
         np.savez_compressed(file, about=text, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
 
@@ -127,7 +147,7 @@ class Specimen:
             with np.load(io.BytesIO(data), allow_pickle=False) as kept:
                 about = json.loads(kept["about"].tobytes())
                 structure = _KINDS[about["kind"]].from_arrays(kept)
-        except (ValueError, KeyError, OSError) as err:
+            history = tuple(Event(**event) for event in about["history"])
+            return cls(about["name"], about["seed"], structure, history, about["dose_e_per_A2"])
+        except _DAMAGE as err:
             raise ArgumentError("specimen", f"{len(data)} bytes", f"an npz file ({err})") from err
-        history = tuple(Event(**event) for event in about["history"])
-        return cls(about["name"], about["seed"], structure, history, about["dose_e_per_A2"])

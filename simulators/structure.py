@@ -29,7 +29,7 @@ class AtomicStructure:
 
     Raises:
         ArgumentError: shapes that do not fit, numbers below 1 or above 118, an edge that is not
-            positive, or a number that is not finite.
+            positive, a displacement below 0, or a number that is not finite.
 
     Example:
         >>> atom = AtomicStructure.of([6], [[1.0, 1.0, 1.0]], (2.0, 2.0, 2.0))
@@ -43,7 +43,9 @@ class AtomicStructure:
     rms_A: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        n = self.numbers.shape[0]
+        n = self.numbers.size
+        if self.numbers.shape != (n,):
+            raise ArgumentError("structure.numbers", self.numbers.shape, "the shape (n,)")
         shapes = {"positions_A": (n, 3), "cell_A": (3,), "rms_A": (n,)}
         for name, shape in shapes.items():
             found = getattr(self, name)
@@ -55,16 +57,21 @@ class AtomicStructure:
             raise ArgumentError("structure.numbers", self.numbers, "atomic numbers, 1 to 118")
         if not bool((self.cell_A > 0).all()):
             raise ArgumentError("structure.cell_A", self.cell_A, "positive edges")
+        if not bool((self.rms_A >= 0).all()):
+            raise ArgumentError("structure.rms_A", float(self.rms_A.min()), "numbers >= 0 A")
 
     @classmethod
     def of(cls, numbers: Any, positions_A: Any, cell_A: Any, rms_A: Any = 0.0) -> "AtomicStructure":
         """Return a structure of anything that numpy reads; one `rms_A` may serve all atoms."""
         kinds = np.asarray(numbers, dtype=np.int64)
+        places = np.asarray(positions_A, dtype=np.float64)
+        rms = np.asarray(rms_A, dtype=np.float64)
         return cls(
             kinds,
-            np.asarray(positions_A, dtype=np.float64).reshape(kinds.shape[0], 3),
+            # an empty list has one dimension
+            places if places.size else places.reshape(0, 3),
             np.asarray(cell_A, dtype=np.float64),
-            np.array(np.broadcast_to(np.asarray(rms_A, dtype=np.float64), kinds.shape)),
+            rms if rms.ndim else np.full(kinds.shape, rms),
         )
 
     @classmethod

@@ -26,7 +26,7 @@ from twinloop.agents.campaign.reading import fold
 from twinloop.agents.campaign.state import ImpossibleEvent
 from twinloop.agents.config.campaign_file import TheorySection
 from twinloop.agents.config.interface import Campaign, load_campaign
-from twinloop.agents.config.laboratory import LabInstrument
+from twinloop.agents.config.laboratory import LabInstrument, with_places
 from twinloop.agents.runtime.compute import ComputeSpec
 from twinloop.agents.runtime.payload import bundle, fits_inline, gather
 from twinloop.agents.runtime.placement import InProcessPlacement, Placement, SubprocessPlacement
@@ -118,9 +118,7 @@ def _options(twin: LabInstrument, device: str, vessel: Path | None) -> dict[str,
     options = dict(twin.settings)
     if "device" in options:
         options["device"] = device
-    if "vessel" in options and options["vessel"] is None and vessel is not None:
-        options["vessel"] = str(vessel)
-    return options
+    return options if vessel is None else with_places(options, vessel, vessel.parent / twin.name)
 
 
 def _simulators(theory: TheorySection) -> list[ComputeSpec]:

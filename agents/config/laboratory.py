@@ -22,7 +22,7 @@ from twinloop.instruments.interface import Instrument
 from twinloop.plugins import find_object, one_of
 from twinloop.units import parse_quantity, unit_of
 
-__all__ = ["TWINS", "Adapter", "LabInstrument", "Laboratory", "read_laboratory"]
+__all__ = ["TWINS", "Adapter", "LabInstrument", "Laboratory", "read_laboratory", "with_places"]
 
 TWINS = "twins"
 """The agent that hosts the twins of a growth chamber on Ray."""
@@ -135,6 +135,25 @@ class Laboratory:
             "instruments": {name: i.to_json() for name, i in self.instruments.items()},
             "adapters": {name: a.to_json() for name, a in self.adapters.items()},
         }
+
+
+def with_places(settings: Mapping[str, Any], vessel: Path, folder: Path) -> dict[str, Any]:
+    """Return the settings of a twin, with the places of a run where they name none.
+
+    Every twin of a run is at the run's transfer vessel, and keeps its own state beside it: on one
+    file system, where a sample moves by a rename. A twin with an autoloader needs no vessel.
+
+    Args:
+        settings: all fields of its class.
+        vessel: folder of the run's transfer vessel.
+        folder: where this twin may keep what it is.
+    """
+    placed = dict(settings)
+    if settings.get("specimen") is None and "vessel" in settings and settings["vessel"] is None:
+        placed["vessel"] = str(vessel)
+    if "folder" in settings and settings["folder"] is None:
+        placed["folder"] = str(folder)
+    return placed
 
 
 def read_laboratory(
@@ -253,6 +272,7 @@ def _check_adapters(
             findings.problem(where.at("served"), line.served, allowed)
         elif name in found and file.adapters[line.served].start == "demo":
             _check_demo(found[name], where.at("class"), findings)
+    _check_stages(found, place, findings)
     served = {line.served for line in file.instruments.values()}
     for name, entry in file.adapters.items():
         where = place.at("adapters", name)
@@ -262,6 +282,19 @@ def _check_adapters(
             findings.note(
                 where, "no stop_endpoint: an emergency stop reaches it through the hub only"
             )
+
+
+def _check_stages(found: Mapping[str, LabInstrument], place: Place, findings: Findings) -> None:
+    """Refuse two instruments that hold a sample each behind one adapter: its ledger knows of one."""
+    holders: dict[str, str] = {}
+    for name, instrument in found.items():
+        is_holder = any(a.spec.loads_sample for a in instrument.cls.actions().values())
+        if instrument.served is None or not is_holder:
+            continue
+        other = holders.setdefault(instrument.served, name)
+        if other != name:
+            allowed = f"an adapter of its own: {instrument.served} serves {other}, which holds one"
+            findings.problem(place.at("instruments", name, "served"), instrument.served, allowed)
 
 
 def _check_demo(instrument: LabInstrument, place: Place, findings: Findings) -> None:

@@ -10,6 +10,7 @@ ledger, spool and specification.
 from pathlib import Path
 
 from twinloop.agents.config.interface import Adapter, Campaign, Laboratory
+from twinloop.agents.config.laboratory import with_places
 from twinloop.agents.runtime.keeper import ChildSpec, python_module
 from twinloop.agents.runtime.run_folder import RunFolder, free_endpoint
 from twinloop.agents.runtime.supervisor import EXIT_FINISHED, EXIT_STOPPED, Crew
@@ -48,7 +49,7 @@ def crew_of(campaign: Campaign, folder: RunFolder, hub: str) -> Crew:
             machine = free_endpoint()
             machines.append(_machine(adapter, laboratory, folder, machine))
         spec = adapter_spec(laboratory, adapter.name, folder.adapters / adapter.name, hub, machine)
-        spec = _with_places(spec, laboratory, folder)
+        spec = _with_places(spec, folder)
         spec = spec.model_copy(update={"finish_s": _ADAPTER_FINISH_S})
         adapters.append(_adapter(spec, folder.cwd))
     children = (_hub(folder, hub), *machines, *adapters, _conductor(folder, hub))
@@ -96,20 +97,13 @@ def adapter_spec(
     )
 
 
-def _with_places(spec: AdapterSpec, laboratory: Laboratory, folder: RunFolder) -> AdapterSpec:
-    """Return the specification with the folders of its twins, where the laboratory names none.
-
-    Every twin of a run is at the run's transfer vessel, and keeps its own state beside it: on one
-    file system, where a sample moves by a rename.
-    """
-    placed = {}
-    for name, instrument in spec.instruments.items():
-        known = laboratory.instruments[name].cls.model_fields
-        settings = dict(instrument.settings)
-        for key, place in (("vessel", folder.vessel), ("folder", folder.machines / name)):
-            if key in known and settings.get(key) is None:
-                settings[key] = str(place)
-        placed[name] = instrument.model_copy(update={"settings": settings})
+def _with_places(spec: AdapterSpec, folder: RunFolder) -> AdapterSpec:
+    placed = {
+        name: one.model_copy(
+            update={"settings": with_places(one.settings, folder.vessel, folder.machines / name)}
+        )
+        for name, one in spec.instruments.items()
+    }
     return spec.model_copy(update={"instruments": placed})
 
 

@@ -31,8 +31,10 @@ class SampleHolder(Instrument):
     async def take(self) -> None:
         """Take the named sample out of the transfer vessel, onto the stage.
 
+        What a trial that failed has left on the stage goes into the vessel first.
+
         Raises:
-            NotTouched: the vessel does not hold it, or another sample is on the stage.
+            NotTouched: the vessel does not hold it.
         """
 
     @action(

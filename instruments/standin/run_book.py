@@ -2,10 +2,14 @@
 
 A run is noted before it begins and closed when it ends, each durably. One that was noted and never
 closed was cut short by the death of the computer: it is `partial`, whatever it had reached.
+
+    runs/DIGEST.npz                  one run, with its arrays
+    runs/DIGEST.json                 an old one, whose arrays have been dropped
 """
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinloop.errors import ArgumentError
 from twinloop.ids import digest_of
 from twinloop.instruments.standin.interface import Progress, State
 from twinloop.log.durable import write_whole
@@ -70,18 +75,26 @@ class RunBook:
         self._thin()
 
     def find(self, key: str) -> Progress:
-        """Return what is known of a run."""
+        """Return what is known of a run; `lost` when its record is damaged."""
         path = self._path(key)
-        if not path.is_file():
-            return Progress("unseen")
-        with np.load(path, allow_pickle=False) as kept:
-            about = json.loads(kept["about"].tobytes())
-            arrays = {name: kept[name] for name in kept.files if name != "about"}
+        arrays: dict[str, NDArray[Any]] = {}
+        try:
+            if path.is_file():
+                about, arrays = _read(path)
+            elif path.with_suffix(".json").is_file():
+                about = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            else:
+                return Progress("unseen")
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+            return Progress("lost", reason=f"its record {path.name} is damaged: {err}")
         return Progress(about["state"], about.get("numbers", {}), arrays, about.get("reason", ""))
 
     def _write(
         self, key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> None:
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise ArgumentError(f"{about['name']}.{name}", array.dtype, "numbers, no pickle")
         file = io.BytesIO()
         text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
         np.savez(file, about=text, **arrays)  # type: ignore[arg-type]
@@ -95,11 +108,22 @@ class RunBook:
         files = list(self._folder.glob("*.npz"))
         if len(files) <= RUNS_KEPT:
             return
-        for path in sorted(files, key=lambda p: p.stat().st_mtime)[: len(files) - RUNS_KEPT]:
-            with np.load(path, allow_pickle=False) as kept:
-                if kept.files == ["about"]:
-                    continue
-                about = json.loads(kept["about"].tobytes())
-            if about["state"] == "done":
+        oldest_first = sorted(files, key=lambda path: path.stat().st_mtime_ns)
+        for path in oldest_first[: len(files) - RUNS_KEPT]:
+            try:
+                about, arrays = _read(path)
+            except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                # it stays, as evidence; `find` says that it is damaged
+                continue
+            if about["state"] == "done" and arrays:
                 about |= {"state": "lost", "reason": "its arrays are no longer kept"}
-            self._write(about["key"], about, {})
+            # another name, so that it does not count among those that are kept
+            write_whole(path.with_suffix(".json"), json.dumps(about).encode())
+            path.unlink()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    # of bytes: numpy leaves a damaged file open
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+        about: dict[str, Any] = json.loads(kept["about"].tobytes())
+        return about, {name: kept[name] for name in kept.files if name != "about"}

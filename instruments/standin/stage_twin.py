@@ -37,7 +37,7 @@ import tempfile
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from twinloop.errors import ArgumentError
 from twinloop.ids import canonical_json, seed_of
 from twinloop.instruments.holder.interface import SampleHolder
-from twinloop.instruments.interface import Command, NotTouched, Verdict
+from twinloop.instruments.interface import ActionMethod, Command, NotTouched, Verdict
 from twinloop.instruments.standin.interface import Progress, State, verdict
 from twinloop.instruments.standin.run_book import RunBook
 from twinloop.instruments.standin.twin import OperationCut
@@ -61,6 +61,9 @@ __all__ = ["Recipe", "StageRun", "StageTwin", "TwinFault"]
 Recipe = Generator[float, None, None]
 
 SAFE_STATE = "safe_state"
+MOVES = frozenset({"take", "give"})
+LOOK_REAL_S = 0.5
+"""Longest time until a run sees a safe state that another process has asked for [s, real]."""
 
 
 class TwinFault(BaseModel):
@@ -105,11 +108,12 @@ class StageTwin(SampleHolder):
 
     Args:
         seed: of every random number of the instrument.
-        folder: where its state, its sample and its results are kept; None: in a folder that goes
-            with the process.
+        folder: where its state, its sample and its results are kept, on the file system of the
+            vessel; None: in a folder that goes with the process.
         vessel: folder of the transfer vessel; None: no other instrument gives it samples.
         specimen: what an autoloader mounts when the vessel does not hold the sample that is to be
-            taken (see the twin's `stock`); None: nothing.
+            taken (see the twin's `stock`); None: nothing. A run gives such a twin no vessel of its own
+            accord: a sample whose `give` was forgotten would be mounted a second time, as new.
         faults: that come by themselves.
     """
 
@@ -133,6 +137,22 @@ class StageTwin(SampleHolder):
     _runs: int = PrivateAttr(default=0)
     _running: set[str] = PrivateAttr(default_factory=set)
     _state: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _heeded: bytes = PrivateAttr(default=b"")
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Refuse a twin that drops an interlock which the contract of its kind demands."""
+        super().__init_subclass__(**settings)
+        for name, method in cls.actions().items():
+            for base in cls.__mro__:
+                declared = vars(base).get(name)
+                asked = declared.interlocks if isinstance(declared, ActionMethod) else ()
+                if not set(asked) <= set(method.interlocks):
+                    allowed = f"{asked}, as {base.__name__} says: write @{base.__name__}.{name}."
+                    raise ArgumentError(
+                        f"{cls.__name__}.{name}: interlocks",
+                        method.interlocks,
+                        f"{allowed}implement",
+                    )
 
     # --- what a twin of a kind adds ------------------------------------------------------------
 
@@ -149,7 +169,10 @@ class StageTwin(SampleHolder):
         return {}
 
     def on_mounted(self, specimen: Specimen) -> Specimen:
-        """Return the specimen as it is once it is mounted; unchanged by default."""
+        """Return the specimen as it is once it is mounted; unchanged by default.
+
+        A process that dies in a take leaves this to its next life, where no command is under way.
+        """
         return specimen
 
     def on_safe_state(self) -> None:
@@ -158,17 +181,28 @@ class StageTwin(SampleHolder):
     # --- the instrument ------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Find the folder; adapter and watchdog call this, and nothing moves."""
+        """Find the folder; adapter and watchdog call this, and nothing moves.
+
+        Raises:
+            ArgumentError: a fault that it does not have, or a vessel that its samples cannot reach.
+        """
         for fault in self.faults:
             self._check_fault(fault.name)
         if self._home is not None:
             return
+        vessel = None if self.vessel is None else Vessel(Path(self.vessel))
         if self.folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix=f"twinloop-{type(self).kind}-")
-            self._home = Path(self._temporary.name)
+            # beside the vessel: a temporary folder of the system may lie on another disk
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix=f"twinloop-{type(self).kind}-", dir=self.vessel
+            )
+            home = Path(self._temporary.name).resolve()
         else:
-            self._home = Path(self.folder)
-            self._home.mkdir(parents=True, exist_ok=True)
+            home = Path(self.folder).resolve()
+            home.mkdir(parents=True, exist_ok=True)
+        if vessel is not None:
+            vessel.check_reach(home)
+        self._home = home
 
     def disconnect(self) -> None:
         """Let go of the folder."""
@@ -180,9 +214,8 @@ class StageTwin(SampleHolder):
     def safe_state(self) -> None:
         """Cut short what runs, in whichever process it runs, and make the instrument safe."""
         write_whole(self.home / SAFE_STATE, os.urandom(8))
-        if self._is_open and not self._running:
-            self.on_safe_state()
-            self._save()
+        if self._is_open:
+            self._heed()
 
     def is_busy(self) -> bool:
         """Return False: what it does ends with its process."""
@@ -217,7 +250,14 @@ class StageTwin(SampleHolder):
         return self._specimen
 
     def change(self, specimen: Specimen) -> None:
-        """Replace the specimen on the stage by what it has become; kept at the end of the run."""
+        """Replace the specimen on the stage by what it has become; kept at the end of the run.
+
+        Raises:
+            NotTouched: there is none.
+            ArgumentError: another sample.
+        """
+        if specimen.name != (there := self.on_stage().name):
+            raise ArgumentError("specimen", specimen.name, f"{there}, which is on the stage")
         self._specimen = specimen
 
     def random(self, what: str) -> np.random.Generator:
@@ -229,15 +269,18 @@ class StageTwin(SampleHolder):
 
     def has_fault(self, name: str) -> bool:
         """Return whether a fault is present."""
+        self._open()
         return name in self._present
 
     def inject(self, fault: str) -> None:
         """Let a fault be present from now on; for tests in process."""
         self._check_fault(fault)
+        self._open()
         self._present.add(fault)
 
     def repair(self, fault: str) -> None:
         """Take a fault away; for tests in process, and for recipes that mend it."""
+        self._open()
         self._present.discard(fault)
 
     def truth(self) -> dict[str, Any]:
@@ -262,7 +305,7 @@ class StageTwin(SampleHolder):
         seen = self._book.find(key)
         if seen.state != "unseen":
             return self._finished(name, seen)
-        if name not in {"take", "give"}:
+        if name not in MOVES:
             self._count_run()
         run = StageRun(key, name)
         slices = recipe(run, **arguments)
@@ -274,18 +317,27 @@ class StageTwin(SampleHolder):
             await self._pass(slices)
             state, reason = "done", ""
         except NotTouched as err:
-            state, reason = "not_done", str(err)
+            state, reason = "partial" if run.is_touched else "not_done", str(err)
+            if run.is_touched:
+                raise self._cut(name, state, reason) from err
             raise
         except (asyncio.CancelledError, _Cut) as err:
             slices.close()
             state = "partial" if run.is_touched else "not_done"
             reason = "a safe state" if isinstance(err, _Cut) else "aborted"
             if isinstance(err, _Cut):
-                self.on_safe_state()
+                self._make_safe()
                 raise self._cut(name, state, reason) from err
+            raise
+        except Exception as err:
+            reason = (
+                f"its recipe broke ({type(err).__name__}: {err}); nobody can tell how far it came"
+            )
             raise
         finally:
             self._running.discard(key)
+            # where a move broke off, the disk knows better where the sample is
+            self._is_open = state == "done" or name not in MOVES
             self._close(run, state, reason)
         return Progress("done", run.numbers, run.arrays)
 
@@ -296,18 +348,22 @@ class StageTwin(SampleHolder):
         if key in self._running:
             return verdict(Progress("running"), result)
         progress = self._book.find(key)
-        if command.action in {"take", "give"} and progress.state != "unseen":
-            progress = Progress("done" if self._has_moved(command, progress) else "not_done")
+        if command.action in MOVES and progress.state in {"partial", "lost"}:
+            progress = self._where_it_went(command)
         return verdict(progress, result)
 
-    def _has_moved(self, command: Command, progress: Progress) -> bool:
-        """Return whether a take or give that has begun has moved its sample."""
-        if progress.state == "done":
-            return True
-        if self._vessel is not None and self._vessel.has_happened(str(command.key)):
-            return True
-        # what an autoloader mounts comes from no vessel
-        return command.action == "take" and self._stage.sample() == command.sample
+    def _where_it_went(self, command: Command) -> Progress:
+        """Find out whether a move that broke off has happened, and keep the answer."""
+        key = str(command.key)
+        if self._vessel is not None and self._vessel.has_happened(key):
+            progress = Progress("done")
+        elif command.action == "give" and self._specimen is None:
+            reason = "nothing is on the stage, and this vessel knows nothing of the give"
+            return Progress("lost", reason=reason)
+        else:
+            progress = Progress("not_done", reason="it broke off before the sample moved")
+        self._book.end(key, command.action, progress.state, {}, {}, progress.reason)
+        return progress
 
     # --- take and give -------------------------------------------------------------------------
 
@@ -335,8 +391,15 @@ class StageTwin(SampleHolder):
         name = self.command.sample
         if name is None:
             raise NotTouched("take: the command names no sample")
+        if self._specimen is not None and self._specimen.name == name:
+            # nothing to do; a ledger that was lost, or could not ask, knows of it again
+            return
         self._refuse_taking(name)
+        if self._specimen is not None:
+            yield self.GIVE_S
+            self._put_back(run)
         yield self.TAKE_S
+        self._refuse_taking(name)
         if self._vessel is not None and name in self._vessel.held():
             taken = self._move(lambda vessel: vessel.take(run.key, name, self._stage))
         else:
@@ -347,12 +410,24 @@ class StageTwin(SampleHolder):
         self._specimen = mounted
 
     def _refuse_taking(self, name: str) -> None:
-        if self._specimen is not None:
-            raise NotTouched(f"take {name}: {self._specimen.name} is on the stage; give it first")
         is_held = self._vessel is not None and name in self._vessel.held()
         if not is_held and self.specimen is None:
             held = ", ".join(self._vessel.held()) if self._vessel is not None else ""
             raise NotTouched(f"take {name}: the transfer vessel holds {held or 'nothing'}")
+
+    def _put_back(self, run: StageRun) -> None:
+        """Clear the stage of what a trial that failed has left on it."""
+        left = self.on_stage()
+        if self._vessel is None:
+            # back to the autoloader, which mounts a fresh one when it is asked again
+            file = self._stage.file()
+            if file is not None:
+                file.unlink()
+        else:
+            key = f"{run.key}/put-back"
+            self._stage.write(left.with_event("give", type(self).kind, key), key)
+            self._move(lambda vessel: vessel.give(key, self._stage))
+        self._specimen = None
 
     def _give(self, run: StageRun) -> Recipe:
         specimen = self.on_stage()
@@ -374,11 +449,26 @@ class StageTwin(SampleHolder):
 
     async def _pass(self, slices: Recipe) -> None:
         """Do slice after slice, and let the time of each pass."""
-        before = self._safe_mark()
+        before, longest_s = self._heeded, LOOK_REAL_S * self.clock.factor
         for pause_s in slices:
-            await self.clock.sleep(pause_s)
-            if self._safe_mark() != before:
-                raise _Cut
+            left_s = pause_s
+            while True:
+                await self.clock.sleep(min(left_s, longest_s))
+                if self._safe_mark() != before:
+                    raise _Cut
+                left_s -= longest_s
+                if not left_s > 0:
+                    break
+
+    def _heed(self) -> None:
+        """Do what a safe state asks for that came from elsewhere, or while nothing was running."""
+        if not self._running and self._safe_mark() != self._heeded:
+            self._make_safe()
+            self._save()
+
+    def _make_safe(self) -> None:
+        self._heeded = self._safe_mark()
+        self.on_safe_state()
 
     def _safe_mark(self) -> bytes:
         try:
@@ -402,7 +492,7 @@ class StageTwin(SampleHolder):
 
     def _close(self, run: StageRun, state: State, reason: str) -> None:
         """Keep what has become of instrument and sample, then the result that tells of it."""
-        if self._specimen is not None and run.name not in {"take", "give"}:
+        if self._specimen is not None and run.name not in MOVES:
             self._stage.write(self._specimen, run.key)
         self._save()
         self._book.end(run.key, run.name, state, run.numbers, run.arrays, reason)
@@ -420,18 +510,44 @@ class StageTwin(SampleHolder):
     def _open(self) -> None:
         """Take up what an earlier life of this instrument has left; once, before anything moves."""
         if self._is_open:
+            self._heed()
             return
         self._stage = Stage(self.home / "stage")
         self._book = RunBook(self.home / "runs")
         self._vessel = None if self.vessel is None else Vessel(Path(self.vessel))
-        if self._vessel is not None:
-            self._vessel.settle(self._stage)
-        self._specimen = self._stage.read()
         kept = self._kept()
         self._asked = Counter(kept.get("asked", {}))
         self._present, self._runs = set(kept.get("present", [])), int(kept.get("runs", 0))
         self._state = kept.get("state") or self.first_state()
+        self._heeded = bytes.fromhex(kept.get("heeded", ""))
         self._is_open = True
+        try:
+            self._specimen = self._found()
+            self._heed()
+        except BaseException:
+            self._is_open = False
+            raise
+
+    def _found(self) -> Specimen | None:
+        """Return what is on the stage, after the end of a move that an earlier life broke off."""
+        brought = None if self._vessel is None else self._vessel.settle(self._stage)
+        specimen = kept = self._stage.read()
+        if specimen is None or kept is None:
+            return None
+        while self._vessel is not None and specimen.history:
+            last = specimen.history[-1]
+            if last.what != "give" or self._vessel.has_happened(last.key):
+                break
+            specimen = replace(specimen, history=specimen.history[:-1])
+        takes = [event.key for event in specimen.history if event.what == "take"]
+        if brought is not None and brought not in takes:
+            specimen = self.on_mounted(specimen.with_event("take", type(self).kind, brought))
+            takes.append(brought)
+        if specimen is not kept:
+            self._stage.write(specimen, brought or "")
+        if takes and self._book.find(takes[-1]).state in {"partial", "lost"}:
+            self._book.end(takes[-1], "take", "done", {}, {})
+        return specimen
 
     def _kept(self) -> dict[str, Any]:
         path = self.home / "state.json"
@@ -446,5 +562,6 @@ class StageTwin(SampleHolder):
             "present": sorted(self._present),
             "runs": self._runs,
             "state": self._state,
+            "heeded": self._heeded.hex(),
         }
         write_whole(self.home / "state.json", canonical_json(body))

@@ -161,7 +161,8 @@ class Vessel:
         if sample.casefold() in {name.casefold() for name in held}:
             raise VesselRefused(sample, "one of that name is in", "one sample of a name")
         if len(held) >= CAPACITY:
-            raise VesselRefused(sample, f"{len(held)} samples are in", f"{CAPACITY} at most")
+            allowed = f"{CAPACITY} at most; files that nobody needs may go from {self._held}"
+            raise VesselRefused(sample, f"{len(held)} samples are in", allowed)
         self._withdraw(stage)
         # A name of its own: the receipt of this give can be told from that of any other.
         leaving = stage.place(sample, key)
