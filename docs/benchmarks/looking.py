@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--hours", type=float, default=60.0)
     options = parser.parse_args()
-    marks = np.linspace(options.hours / 4, options.hours, 4)
+    marks = np.linspace(options.hours / 2, options.hours, 4)
     at: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     shares = []
     for seed in range(options.seeds):
