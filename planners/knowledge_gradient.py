@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 
 from twinloop.planners.space import Floats
 
-__all__ = ["LookPrecision", "condition", "knowledge_gradient"]
+__all__ = ["LookNoise", "condition", "knowledge_gradient"]
 
 _NODES = 48
 _Z, _WEIGHTS = np.polynomial.hermite_e.hermegauss(_NODES)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_PULL = 0.15
+_FAR = 2.5
+"""Units of the spread within which the noise follows the height of a result [1]."""
+
 _BLOCK = 2**21
 """Numbers held at once while the quadrature runs."""
 
@@ -36,16 +40,16 @@ def knowledge_gradient(
         mean: of the places that one may choose in the end, shape (m,).
         covariance: of each candidate with each of these places, shape (c, m).
         variance: of each candidate, shape (c,).
-        noise_sd: of the measurement by each set of looks, shape (s,).
+        noise_sd: of the measurement of each candidate by each set of looks, shape (c, s).
 
     Example:
         >>> one = np.array([1.0])
         >>> sure = np.array([0.0, 0.0])
-        >>> gain = knowledge_gradient(sure, np.array([[1.0, 0.0]]), one, np.array([0.0, 1.0]))
+        >>> gain = knowledge_gradient(sure, np.array([[1.0, 0.0]]), one, np.array([[0.0, 1.0]]))
         >>> np.round(gain, 2)  # E[max(Z, 0)] = 0.399, less through a noisy look
         array([[0.4 , 0.28]])
     """
-    spread = np.sqrt(variance[:, None] + noise_sd[None, :] ** 2)
+    spread = np.sqrt(variance[:, None] + noise_sd**2)
     best = float(mean.max())
     gains = np.empty(spread.shape)
     rows = max(1, _BLOCK // (mean.size * _NODES))
@@ -77,55 +81,75 @@ def condition(covariance: Floats, at: NDArray[np.int64], noise_sd: Floats) -> Fl
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class LookPrecision:
-    """How well a trial measures, by what was looked at.
+class LookNoise:
+    """How well a trial measures: by what was looked at, and by how high its result is.
 
-    Precisions 1 / sd^2 add: what every trial measures anyhow, and what each look adds to it.
+    ln sd = a + b u + c u^2 - sum of the gains of the looks, u the result in units of the spread of all.
+    A result near a bound (a film of no merit at all) is often known better than one in the middle, with
+    or without a look, so what a look adds is judged among results of one height.
 
     Args:
-        base: precision without a look.
-        each: precision that each look adds, shape (m,).
+        level: a, b and c.
+        gains: of each look, >= 0, shape (m,).
+        middle, spread: of the results, which give u.
+        lowest: smallest deviation that any trial has stated; less is not believed.
     """
 
-    base: float
-    each: Floats
+    level: Floats
+    gains: Floats
+    middle: float
+    spread: float
+    lowest: float
 
     @classmethod
-    def learned(cls, looks: NDArray[np.bool_], y_sd: Floats) -> "LookPrecision":
-        """Return the precisions that fit the standard deviations that trials have stated.
+    def learned(cls, looks: NDArray[np.bool_], y: Floats, y_sd: Floats) -> "LookNoise":
+        """Return what fits the standard deviations that trials have stated.
 
-        Non-negative least squares on sd itself would be ruled by the worst trials, so precisions
-        are compared with weights sd^2: relative deviations count.
+        Least squares in ln sd with a faint pull of everything but `a` towards 0, so that a look nobody
+        has tried is worth nothing until somebody does.
 
         Args:
             looks: what was looked at, shape (n, m).
-            y_sd: what came of it, shape (n,), > 0.
+            y: what came of it, shape (n,).
+            y_sd: its standard deviations, shape (n,), > 0.
 
         Example:
-            >>> looks = np.array([[False], [True], [True]])
-            >>> told = LookPrecision.learned(looks, np.array([0.5, 0.1, 0.1]))
-            >>> np.round(told.noise_sd(np.array([[False], [True]])), 2)
-            array([0.5, 0.1])
+            >>> looks = np.array([[False], [True], [False], [True]])
+            >>> noise = LookNoise.learned(looks, np.zeros(4), np.array([0.5, 0.1, 0.5, 0.1]))
+            >>> np.round(noise.noise_sd(np.array([[False], [True]]), np.zeros(1)), 2)
+            array([[0.49, 0.1 ]])
         """
-        from scipy.optimize import nnls
+        from scipy.optimize import lsq_linear
 
-        columns = np.column_stack([np.ones(len(looks)), looks.astype(np.float64)])
-        weights = y_sd**2
-        # A look that nobody has tried is worth nothing until somebody does: a faint pull to zero
-        # keeps the problem well posed.
-        pull = 1e-6 * np.eye(columns.shape[1])
-        rows = np.vstack([columns * weights[:, None] * (1.0 / y_sd**2).max(), pull])
-        wanted = np.concatenate([np.ones(len(looks)), np.zeros(columns.shape[1])])
-        found, _ = nnls(rows, wanted)
-        found = found * (1.0 / y_sd**2).max()
-        return cls(float(max(found[0], 1e-3 / float(y_sd.max()) ** 2)), found[1:])
+        middle, spread = float(y.mean()), float(y.std()) or 1.0
+        m = looks.shape[1]
+        u = (y - middle) / spread
+        columns = np.column_stack([np.ones(len(y)), u, u**2, -looks.astype(np.float64)])
+        pull = _PULL * np.eye(3 + m)[1:]
+        rows = np.vstack([columns, pull])
+        wanted = np.concatenate([np.log(y_sd), np.zeros(2 + m)])
+        low = np.concatenate([np.full(3, -np.inf), np.zeros(m)])
+        found = lsq_linear(rows, wanted, (low, np.full(3 + m, np.inf))).x
+        return cls(found[:3], found[3:], middle, spread, float(y_sd.min()))
 
-    def noise_sd(self, looks: NDArray[np.bool_]) -> Floats:
-        """Return the standard deviation of a trial with these looks, shape (s,); looks (s, m)."""
-        sd: Floats = 1.0 / np.sqrt(self.base + looks @ self.each)
-        return sd
+    @classmethod
+    def same(cls, sd: float, m: int) -> "LookNoise":
+        """Return a deviation that no look changes."""
+        return cls(np.array([np.log(sd), 0.0, 0.0]), np.zeros(m), 0.0, 1.0, sd)
+
+    def noise_sd(self, looks: NDArray[np.bool_], mean: Floats) -> Floats:
+        """Return the standard deviation of trials, shape (c, s).
+
+        Args:
+            looks: sets of looks, shape (s, m).
+            mean: expected results, shape (c,).
+        """
+        # Further out than results were seen, the parabola is no knowledge.
+        u = np.clip((mean - self.middle) / self.spread, -_FAR, _FAR)
+        level = self.level[0] + self.level[1] * u + self.level[2] * u**2
+        sd: Floats = np.exp(level[:, None] - (looks @ self.gains)[None, :])
+        return np.maximum(sd, 0.5 * self.lowest)
 
     def to_why(self, names: tuple[str, ...]) -> Mapping[str, float]:
-        """Return what each look alone would measure, for people."""
-        alone = self.noise_sd(np.eye(len(names), dtype=bool))
-        return {f"sd_with_{name}": float(sd) for name, sd in zip(names, alone, strict=True)}
+        """Return by which factor each look narrows a result, for people."""
+        return {f"narrows_{n}": float(np.exp(g)) for n, g in zip(names, self.gains, strict=True)}

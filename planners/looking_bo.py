@@ -23,7 +23,7 @@ from pydantic import Field
 
 from twinloop.errors import PlanningFailed
 from twinloop.planners.interface import Known, Proposal, sobol
-from twinloop.planners.knowledge_gradient import LookPrecision, condition, knowledge_gradient
+from twinloop.planners.knowledge_gradient import LookNoise, condition, knowledge_gradient
 from twinloop.planners.plain_bo import (
     PlainBO,
     _above_zero,
@@ -107,9 +107,9 @@ class LookingBO(PlainBO, name="looking_bo"):
         knobs = axes.without_looks(scaled)
         with expected_warnings(), torch.device(self.device):
             models = {n: _fitted(n, knobs, *c) for n, c in _columns(knobs).items()}
-            precision = _precision(axes, scaled, models["y"])
+            noise = _noise(axes, scaled, models["y"])
             beliefs = _shorter(models["y"])
-            choice = _Search(knobs, axes, models, beliefs, precision, self._costs_h(axes)).best()
+            choice = _Search(knobs, axes, models, beliefs, noise, self._costs_h(axes)).best()
         x = np.empty(known.d)
         x[axes.knobs], x[axes.looks] = choice.x, choice.looks
         mean, sd = _expected(models["y"], choice.x)
@@ -121,7 +121,7 @@ class LookingBO(PlainBO, name="looking_bo"):
             "cost_h": choice.cost_h,
             "noise_sd": unit * choice.noise_sd,
         }
-        why |= {n: unit * sd for n, sd in precision.to_why(tuple(self.look_h)).items()}
+        why |= noise.to_why(tuple(self.look_h))
         if not np.all(np.isfinite(list(why.values()))):
             raise PlanningFailed(self.name, f"not finite at the point found: {why}")
         memo = {_MEMO: {name: _recall(model) for name, model in models.items()}}
@@ -186,12 +186,12 @@ class _Axes:
         return knobs
 
 
-def _precision(axes: _Axes, known: Known, model: Any) -> LookPrecision:
+def _noise(axes: _Axes, known: Known, model: Any) -> LookNoise:
     """Return what each look is worth; where trials state no deviation, what the model infers."""
     if known.n and np.all(known.y_sd > 0):
-        return LookPrecision.learned(axes.done(known.x), known.y_sd[:, 0])
+        return LookNoise.learned(axes.done(known.x), known.y[:, 0], known.y_sd[:, 0])
     variance = float(model.likelihood.noise.mean()) * float(known.y.var() or 1.0)
-    return LookPrecision(1.0 / max(variance, 1e-12), np.zeros(len(axes.names)))
+    return LookNoise.same(max(variance, 1e-12) ** 0.5, len(axes.names))
 
 
 def _moments(model: Any, x: Floats) -> tuple[Floats, Floats]:
@@ -244,13 +244,12 @@ class _Search:
         axes: _Axes,
         models: Mapping[str, Any],
         beliefs: Sequence[tuple[float, Any]],
-        precision: LookPrecision,
+        noise: LookNoise,
         costs_h: Floats,
     ) -> None:
         self._known, self._axes, self._models, self._costs_h = known, axes, models, costs_h
         self._beliefs = beliefs
-        self._noise_sd = precision.noise_sd(axes.sets)
-        self._pending_sd = precision.noise_sd(axes.pending_looks)
+        self._noise = noise
         self._rng = np.random.default_rng(known.seed)
 
     def best(self) -> _Choice:
@@ -265,12 +264,14 @@ class _Search:
             x, width = np.vstack([leaders, around]), width / 2.5
         scores = self._scores(x)
         row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
+        mean, _ = _moments(self._models["y"], x[[row]])
+        looks = self._axes.sets[column]
         return _Choice(
             x[row],
-            self._axes.sets[column],
+            looks,
             float(scores[row, column]),
             float(self._costs_h[column]),
-            float(self._noise_sd[column]),
+            float(self._noise.noise_sd(looks[None], mean)[0, 0]),
         )
 
     def _scores(self, x: Floats) -> Floats:
@@ -281,21 +282,26 @@ class _Search:
         everything = np.vstack([x, places, pending])
         c, m = len(x), len(places)
         waiting = np.arange(c + m, len(everything), dtype=np.int64)
-        gains = np.zeros((c, len(self._noise_sd)))
+        gains = np.zeros((c, len(self._axes.sets)))
         for weight, model in self._beliefs:
             mean, covariance = _moments(model, everything)
-            covariance = condition(covariance, waiting, self._pending_sd)
+            covariance = condition(covariance, waiting, self._sd_of_pending(mean[waiting]))
             gains += weight * knowledge_gradient(
                 mean[: c + m],
                 covariance[:c, : c + m],
                 np.maximum(np.diag(covariance)[:c], 0.0),
-                self._noise_sd,
+                self._noise.noise_sd(self._axes.sets, mean[:c]),
             )
         feasible = self._feasible(x)
         scores: Floats = (
             np.log(np.maximum(gains * feasible[:, None], 1e-300)) - np.log(self._costs_h)[None, :]
         )
         return scores
+
+    def _sd_of_pending(self, mean: Floats) -> Floats:
+        """Return how well each trial under way will measure, shape (p,)."""
+        table = self._noise.noise_sd(self._axes.pending_looks, mean)
+        return np.diag(table).copy()
 
     def _feasible(self, x: Floats) -> Floats:
         """Return the chance of keeping every condition, shape (c,)."""

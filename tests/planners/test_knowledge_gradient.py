@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from twinloop.planners.knowledge_gradient import LookPrecision, condition, knowledge_gradient
+from twinloop.planners.knowledge_gradient import LookNoise, condition, knowledge_gradient
 
 
 def test_two_places_have_the_closed_form_of_the_expected_improvement():
@@ -10,7 +10,7 @@ def test_two_places_have_the_closed_form_of_the_expected_improvement():
     for gap in (0.0, 0.5, 2.0):
         for sd in (0.0, 0.7):
             gain = knowledge_gradient(
-                np.array([gap, 0.0]), np.array([[0.0, 1.0]]), np.ones(1), np.array([sd])
+                np.array([gap, 0.0]), np.array([[0.0, 1.0]]), np.ones(1), np.array([[sd]])
             )
             s = 1.0 / np.sqrt(1.0 + sd**2)
             z = -gap / s
@@ -23,7 +23,10 @@ def test_a_better_look_never_tells_less():
     root = rng.normal(size=(12, 12))
     covariance = root @ root.T
     gains = knowledge_gradient(
-        rng.normal(size=12), covariance, np.diag(covariance), np.array([0.01, 0.1, 1.0, 10.0])
+        rng.normal(size=12),
+        covariance,
+        np.diag(covariance),
+        np.tile([0.01, 0.1, 1.0, 10.0], (12, 1)),
     )
     assert np.all(np.diff(gains, axis=1) <= 1e-9)
     assert np.all(gains >= 0)
@@ -37,16 +40,19 @@ def test_what_is_being_measured_is_no_longer_to_be_gained():
     assert condition(covariance, np.array([], dtype=int), np.array([])) is covariance
 
 
-def test_precisions_of_looks_are_found_again():
+def test_what_looks_are_worth_is_found_again_among_results_of_all_heights():
     rng = np.random.default_rng(2)
-    looks = rng.random((24, 3)) > 0.5
-    truth = LookPrecision(4.0, np.array([100.0, 0.0, 25.0]))
-    told = truth.noise_sd(looks) * np.exp(0.05 * rng.normal(size=24))
-    found = LookPrecision.learned(looks, told)
-    sets = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 1]], dtype=bool)
-    np.testing.assert_allclose(found.noise_sd(sets), truth.noise_sd(sets), rtol=0.1)
+    looks, y = rng.random((30, 3)) > 0.5, rng.random(30)
+    # known better where there is little to know: a film of no merit at all
+    bare = 0.02 + 0.2 * y * (1 - y)
+    told = bare / (4.0 ** looks[:, 0]) / (1.5 ** looks[:, 2]) * np.exp(0.05 * rng.normal(size=30))
+    found = LookNoise.learned(looks, y, told)
+    sets = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)
+    sd = found.noise_sd(sets, np.array([0.5]))[0]
+    assert sd[0] == pytest.approx(0.07, rel=0.15)
+    np.testing.assert_allclose(sd[0] / sd[1:], [4.0, 1.0, 1.5], rtol=0.15)
 
 
 def test_a_look_that_nobody_has_tried_is_worth_nothing_yet():
-    found = LookPrecision.learned(np.zeros((3, 2), dtype=bool), np.full(3, 0.2))
-    np.testing.assert_allclose(found.noise_sd(np.array([[True, True]])), 0.2, rtol=1e-3)
+    found = LookNoise.learned(np.zeros((3, 2), dtype=bool), np.arange(3.0), np.full(3, 0.2))
+    np.testing.assert_allclose(found.noise_sd(np.array([[True, True]]), np.ones(1)), 0.2, rtol=1e-3)
