@@ -15,7 +15,7 @@ READY_TO_TEST := $(VENV)/.installed-dev-$(PINS)
 READY_TO_COMPARE := $(VENV)/.installed-oracles-$(PINS)
 
 SPEED := $(filter-out speed/measure.py,$(wildcard speed/*.py))
-VALIDATION := $(wildcard docs/validation/*.py)
+VALIDATION := $(foreach twin,mbe rheed stem stem_analyst stm stm_analyst xrd,docs/validation/$(twin).py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
