@@ -30,7 +30,7 @@ class Crystal:
         >>> from ase.build import bulk
         >>> crystal = Crystal.of(bulk("Si"))
         >>> crystal.n, round(crystal.volume_A3, 2)
-        (2, 40.04)
+        (2, 40.03)
     """
 
     numbers: NDArray[np.int64]
@@ -78,7 +78,9 @@ class Crystal:
         shape = (len(numbers),)
         return cls(
             np.asarray(numbers, dtype=np.int64),
-            np.linalg.solve(cell_A.T, np.asarray(positions_A, dtype=np.float64).T).T,
+            np.asarray(
+                np.linalg.solve(cell_A.T, np.asarray(positions_A, np.float64).T).T, np.float64
+            ),
             cell_A,
             np.array(np.broadcast_to(own_rms if rms_A is None else rms_A, shape), np.float64),
             np.array(np.broadcast_to(occupancy, shape), np.float64),
@@ -97,5 +99,5 @@ class Crystal:
     @property
     def reciprocal_per_A(self) -> NDArray[np.float64]:
         """Vectors of the reciprocal lattice, one a row, without 2 pi, shape (3, 3) [1/A]."""
-        inverse: NDArray[np.float64] = np.linalg.inv(self.cell_A).T
+        inverse: NDArray[np.float64] = np.asarray(np.linalg.inv(self.cell_A).T, dtype=np.float64)
         return inverse

@@ -53,7 +53,7 @@ def form_factors(numbers: ArrayLike, q_per_A: ArrayLike) -> NDArray[np.float64]:
 
     Example:
         >>> form_factors([14], [0.0, 2.0]).round(2)
-        array([[14.  , 10.59]])
+        array([[14.  , 10.54]])
     """
     table = _form_factor_table()
     s2 = (np.asarray(q_per_A, dtype=np.float64).reshape(-1) / (4.0 * np.pi)) ** 2
