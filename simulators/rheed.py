@@ -4,9 +4,12 @@ The topmost atom of every column scatters once, with the phase q . r + q_z c h. 
 of heights h is |<exp(i q_z c h)>|^2, and at the anti-phase condition (neighbouring layers
 interfere destructively) |<(-1)^h>|^2. Off the specular beam the intensity lies on rods above the
 surface's reciprocal lattice; the Ewald sphere cuts them in spots on Laue circles, and disorder or a
-finite transfer width widens the rods, so that the cuts become streaks.
+finite transfer width widens the rods, so that the cuts become streaks. On a vicinal surface the rods
+stand on the mean surface, so they lean with it and split between in-phase conditions.
 
-Not modelled: refraction by the inner potential, multiple scattering, Kikuchi lines.
+Not modelled: refraction by the inner potential, multiple scattering, Kikuchi lines, absorption. So
+a rough film shows rods that fade between the in-phase angles, down to rows of spots, as transmission
+through its asperities would; their shadows and refracted wings are not there.
 
 Source: Ichimiya & Cohen, Reflection High-Energy Electron Diffraction (Cambridge, 2004),
 doi:10.1017/CBO9780511735097 (kinematic theory, stepped surfaces); Lent & Cohen, Surf. Sci. 139, 121
@@ -28,6 +31,7 @@ __all__ = [
     "frame",
     "specular_intensity",
     "specular_phase_rad",
+    "specular_spot",
     "wavelength_A",
 ]
 
@@ -36,6 +40,9 @@ FULL_SCALE = np.iinfo(np.uint16).max
 FORM_FACTOR_A2 = 0.6
 """Decay of the rods with the momentum along the surface, exp(-B q^2) [A^2]: a stand-in for atomic
 form factor and thermal motion that leaves the first-order streaks a quarter of the specular one."""
+
+TURNED_PARTS = 2
+"""Samples in one cell of the finite lattice, where the beam does not run along an axis."""
 
 BACKGROUND_WIDTH_DEG = 2.5
 """Half width of the inelastic background around the specular beam [deg]: a stand-in."""
@@ -87,6 +94,30 @@ def antiphase_intensity(heights: NDArray[np.integer]) -> float:
     return float(np.mean(1 - 2 * (heights & 1)) ** 2)
 
 
+def specular_spot(
+    heights: NDArray[np.integer], *, phase_rad: float, steps: int, window_sites: float
+) -> float:
+    """Return what a window around the specular beam adds up, in units of a flat surface's [1].
+
+    The intensity scattered with a momentum q along the surface counts exp(-(q w)^2 / 2), so that
+    order over more than the length w is not told apart: a staircase of wider terraces looks nearly
+    as flat as a flat surface.
+
+    Args:
+        heights: shape (L, L) [ML].
+        phase_rad: q_z c [rad].
+        steps: of a vicinal surface, ascending along the second axis, in L sites.
+        window_sites: w [sites].
+    """
+    size = heights.shape[0]
+    phase = float(np.angle(np.exp(1j * phase_rad)))
+    power = np.abs(np.fft.fft2(_untwisted(heights, phase, steps)) / heights.size) ** 2
+    along = 2.0 * np.pi * np.fft.fftfreq(size)
+    across = along + phase * steps / size
+    near = np.exp(-0.5 * window_sites**2 * (along[:, None] ** 2 + across[None, :] ** 2))
+    return float((power * near).sum())
+
+
 def frame(
     heights: NDArray[np.integer],
     *,
@@ -94,7 +125,8 @@ def frame(
     incidence_deg: float | None = None,
     lattice_A: float = 4.0,
     step_height_A: float = 2.8,
-    azimuth_deg: int = 0,
+    azimuth_deg: float = 0.0,
+    steps: int = 0,
     shape: tuple[int, int] = (96, 96),
     pixel_deg: float = 0.05,
     blur_px: float = 1.0,
@@ -111,7 +143,9 @@ def frame(
         incidence_deg: glancing angle [deg]; None: the second anti-phase angle.
         lattice_A: lattice constant of the surface [A].
         step_height_A: height of a monolayer step [A].
-        azimuth_deg: 0, 90, 180 or 270; 0: the beam runs along the first axis of `heights`.
+        azimuth_deg: any; 0: the beam runs along the first axis of `heights`. Between the axes the
+            reciprocal lattice of the finite surface is interpolated.
+        steps: of a vicinal surface in L sites, ascending along the second axis.
         shape: rows, columns of the picture [px].
         pixel_deg: angle that a pixel sees [deg].
         blur_px: standard deviation of the screen's Gaussian blur [px], > 0.
@@ -122,12 +156,12 @@ def frame(
         Intensity in units of the specular maximum of a flat surface, shape `shape`, >= 0.
 
     Raises:
-        ArgumentError: an azimuth that is not a multiple of 90 degrees, or heights not square.
+        ArgumentError: heights that are not square, or an azimuth that is not finite.
     """
     if heights.ndim != 2 or heights.shape[0] != heights.shape[1]:
         raise ArgumentError("heights", heights.shape, "the shape (L, L)")
-    if azimuth_deg % 90:
-        raise ArgumentError("azimuth_deg", azimuth_deg, "0, 90, 180 or 270 deg")
+    if not np.isfinite(azimuth_deg):
+        raise ArgumentError("azimuth_deg", azimuth_deg, "a finite angle [deg]")
     glancing_deg = incidence_deg
     if glancing_deg is None:
         glancing_deg = antiphase_incidence_deg(energy_keV=energy_keV, step_height_A=step_height_A)
@@ -135,8 +169,11 @@ def frame(
         heights.shape[0], energy_keV, glancing_deg, lattice_A, step_height_A, shape, pixel_deg,
         blur_px,
     )  # fmt: skip
-    elastic = view.project(np.rot90(heights, azimuth_deg // 90)) / _flat_maximum(view)
-    return elastic + background * view.inelastic()
+    if steps or azimuth_deg % 90:
+        screen = view.project_turned(heights, np.radians(azimuth_deg), steps)
+    else:
+        screen = view.project(np.rot90(heights, round(azimuth_deg / 90.0)))
+    return screen / _flat_maximum(view) + background * view.inelastic()
 
 
 def expose(
@@ -191,12 +228,32 @@ class _View:
         masks = np.arange(levels.size)[:, None, None] == layer.reshape(heights.shape)
         # The sum over columns is linear in layers: one transform a layer serves every exit angle.
         layers = np.fft.fft2(masks) / heights.size
-        phases = np.exp(1j * np.outer(levels - levels[0], cut.layer_phase_rad))
+        # fft2 transforms with exp(-i q r): the phase across the layers takes the same sign
+        phases = np.exp(-1j * np.outer(levels - levels[0], cut.layer_phase_rad))
         rods = np.zeros(cut.near.shape)
         for cell, weight in ((cut.near, 1.0 - cut.share), ((cut.near + 1) % self.size, cut.share)):
             amplitude = np.einsum("lr,lrm->rm", phases, layers[:, cell, cut.columns[None, :]])
             rods += weight * np.abs(amplitude) ** 2
         screen: NDArray[np.float64] = cut.vertical.T @ (rods * cut.envelope) @ cut.horizontal
+        return screen
+
+    def project_turned(
+        self, heights: NDArray[np.integer], azimuth_rad: float, steps: int
+    ) -> NDArray[np.float64]:
+        """Return the same for any azimuth and a staircase: one transform for each exit angle."""
+        cut = _ewald_cut(self, TURNED_PARTS)
+        cell_per_A = 2.0 * np.pi / (self.size * self.lattice_A)
+        along, across = cut.along_per_A / cell_per_A, cut.across_per_A[None, :] / cell_per_A
+        first = along * np.cos(azimuth_rad) + across * np.sin(azimuth_rad)
+        second = across * np.cos(azimuth_rad) - along * np.sin(azimuth_rad)
+        rods = np.empty_like(along)
+        for row, phase in enumerate(cut.layer_phase_rad):
+            twisted = _untwisted(heights, -phase, steps)
+            power = np.abs(np.fft.fft2(twisted) / heights.size) ** 2
+            shift = steps * phase / (2.0 * np.pi)
+            rods[row] = _between(power, first[row], second[row] + shift)
+        rods *= cut.envelope / TURNED_PARTS
+        screen: NDArray[np.float64] = cut.vertical.T @ rods @ cut.horizontal
         return screen
 
     def inelastic(self) -> NDArray[np.float64]:
@@ -222,12 +279,15 @@ class _Cut:
     """Where the Ewald sphere cuts the rods, by row of the screen and rod of the finite lattice.
 
     `near` (rows, rods): cell of the transform along the beam below the cut; `share`: part that its
-    upper neighbour has; `columns` (rods,): cell across the beam; `layer_phase_rad` (rows,): q_z c.
+    upper neighbour has; `columns` (rods,): cell across the beam; `along_per_A` (rows, rods) and
+    `across_per_A` (rods,): the momentum there; `layer_phase_rad` (rows,): q_z c.
     """
 
     near: NDArray[np.int64]
     share: NDArray[np.float64]
     columns: NDArray[np.int64]
+    along_per_A: NDArray[np.float64]
+    across_per_A: NDArray[np.float64]
     envelope: NDArray[np.float64]
     layer_phase_rad: NDArray[np.float64]
     vertical: NDArray[np.float64]
@@ -235,16 +295,21 @@ class _Cut:
 
 
 @lru_cache(maxsize=8)
-def _ewald_cut(view: _View) -> _Cut:
-    """Solve |k_i + q| = k for the momentum along the beam, for each exit angle and rod."""
+def _ewald_cut(view: _View, parts: int = 1) -> _Cut:
+    """Solve |k_i + q| = k for the momentum along the beam, for each exit angle and rod.
+
+    Args:
+        view: the geometry.
+        parts: rods in one cell of the finite lattice; more than 1 where rods stand between them.
+    """
     k_per_A = 2.0 * np.pi / wavelength_A(view.energy_keV)
     cell_per_A = 2.0 * np.pi / (view.size * view.lattice_A)
     exit_rad = np.radians(view.exit_deg())
     glancing_rad = np.radians(view.incidence_deg)
     edge_rad = np.radians(np.abs(view.aside_deg()).max() + 4 * view.blur_px * view.pixel_deg)
-    rods = int(np.sin(min(edge_rad, 1.5)) * k_per_A / cell_per_A)
+    rods = int(np.sin(min(edge_rad, 1.5)) * k_per_A / cell_per_A * parts)
     across = np.arange(-rods, rods + 1)
-    across_per_A = across * cell_per_A
+    across_per_A: NDArray[np.float64] = (across / parts * cell_per_A).astype(np.float64)
     along_per_A = np.sqrt(
         (k_per_A * np.cos(exit_rad))[:, None] ** 2 - across_per_A[None, :] ** 2
     ) - k_per_A * np.cos(glancing_rad)
@@ -256,6 +321,8 @@ def _ewald_cut(view: _View) -> _Cut:
         near=below.astype(np.int64) % view.size,
         share=place - below,
         columns=across % view.size,
+        along_per_A=along_per_A,
+        across_per_A=across_per_A,
         envelope=np.exp(-FORM_FACTOR_A2 * (along_per_A**2 + across_per_A[None, :] ** 2)),
         layer_phase_rad=k_per_A * view.step_height_A * (np.sin(exit_rad) + np.sin(glancing_rad)),
         vertical=_gaussian(view.exit_deg(), view.exit_deg(), blur_deg),
@@ -275,3 +342,28 @@ def _gaussian(
     """Return how much of each source lands on each target, shape (n_source, n_target) [1]."""
     spread: NDArray[np.float64] = np.exp(-0.5 * ((source[:, None] - target[None, :]) / sigma) ** 2)
     return spread / float(sigma * np.sqrt(2.0 * np.pi))
+
+
+def _untwisted(
+    heights: NDArray[np.integer], phase_rad: float, steps: int
+) -> NDArray[np.complex128]:
+    """Return exp(i phase h) less the mean slope of a staircase: then it is periodic."""
+    slope = np.arange(heights.shape[1]) * (steps / heights.shape[1])
+    field: NDArray[np.complex128] = np.exp(1j * phase_rad * (heights - slope[None, :]))
+    return field
+
+
+def _between(
+    power: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return a periodic table between its cells, bilinear, shape of `first`."""
+    i, k = np.floor(first).astype(np.int64), np.floor(second).astype(np.int64)
+    a, b = first - i, second - k
+    size = power.shape[0]
+    found: NDArray[np.float64] = (
+        (1 - a) * (1 - b) * power[i % size, k % size]
+        + a * (1 - b) * power[(i + 1) % size, k % size]
+        + (1 - a) * b * power[i % size, (k + 1) % size]
+        + a * b * power[(i + 1) % size, (k + 1) % size]
+    )
+    return found

@@ -10,7 +10,8 @@ before the opening. In a protocol the two stand side by side:
     )
 
 While the growth goes on, new samples appear on the stream "intensity": `time_s` and `intensity` of
-the last one as numbers, all new ones as arrays of the same names.
+the last one as numbers, all new ones as arrays of the same names. A camera that can shows the screen
+as well, on the stream "frames": `time_s` of the newest as a number, `frame` as an array.
 """
 
 from abc import abstractmethod
@@ -19,18 +20,30 @@ from typing import Annotated
 from twinloop.instruments.interface import (
     Instrument,
     Limit,
+    NotTouched,
     OnSilence,
     Recovery,
     action,
     readout,
 )
 from twinloop.results import Array, Result
-from twinloop.units import Dimensionless, Seconds
+from twinloop.units import Degrees, Dimensionless, Seconds
 
-__all__ = ["RHEED", "Exposure_s", "Specular", "Trace", "Wait_s"]
+__all__ = [
+    "RHEED",
+    "Aimed",
+    "Azimuth_deg",
+    "Exposure_s",
+    "Incidence_deg",
+    "Specular",
+    "Trace",
+    "Wait_s",
+]
 
 Exposure_s = Annotated[Seconds, Limit(0.01, 60)]
 Wait_s = Annotated[Seconds, Limit(0, 7200)]
+Incidence_deg = Annotated[Degrees, Limit(0, 5)]
+Azimuth_deg = Annotated[Degrees, Limit(-360, 360)]
 
 
 class Trace(Result):
@@ -39,7 +52,8 @@ class Trace(Result):
     Args:
         time_s: end of each exposure, 0 at the opening of the shutter; samples before it show the
             substrate; shape (n,), float64 [s].
-        intensity: at the anti-phase condition, shape (n,), float64 [counts/s].
+        intensity: at the anti-phase condition where not aimed otherwise, shape (n,), float64
+            [counts/s].
         exposure_s: of one sample [s].
         is_complete: False when the growth was cut short.
     """
@@ -54,12 +68,24 @@ class Specular(Result):
     """One reading of the specular beam.
 
     Args:
-        intensity: at the anti-phase condition [counts/s].
+        intensity: at the anti-phase condition where not aimed otherwise [counts/s].
         intensity_sd: standard deviation that the detector's maker states [counts/s].
     """
 
     intensity: Dimensionless
     intensity_sd: Dimensionless
+
+
+class Aimed(Result):
+    """Where gun and sample stand.
+
+    Args:
+        incidence_deg: glancing angle [deg].
+        azimuth_deg: between the beam and the first axis of the surface lattice [deg].
+    """
+
+    incidence_deg: Degrees
+    azimuth_deg: Degrees
 
 
 class RHEED(Instrument, kind="rheed"):
@@ -83,6 +109,19 @@ class RHEED(Instrument, kind="rheed"):
     @abstractmethod
     async def expose(self, *, exposure_s: Exposure_s = 1.0) -> Array:
         """Take one frame of the screen, shape (rows, columns), uint16 [counts]."""
+
+    @action(recovery=Recovery.IDEMPOTENT, on_silence=OnSilence.FINISH)
+    async def aim(self, *, incidence_deg: Incidence_deg, azimuth_deg: Azimuth_deg) -> Aimed:
+        """Tilt the gun and turn the sample; what is read afterwards is read from there.
+
+        Args:
+            incidence_deg: glancing angle; 0 asks for the instrument's own anti-phase angle [deg].
+            azimuth_deg: 0 is along the first axis of the surface lattice [deg].
+
+        Raises:
+            NotTouched: a film is growing, or this instrument cannot be aimed.
+        """
+        raise NotTouched(f"aim at {incidence_deg:g} and {azimuth_deg:g} deg: cannot be aimed")
 
     @readout
     @abstractmethod

@@ -33,17 +33,17 @@ from twinloop.instruments.standin.interface import (
 )
 from twinloop.instruments.standin.physical_log import EventList, PhysicalLog
 from twinloop.instruments.standin.plant import GrowthTrace, Plant
-from twinloop.instruments.standin.recipes import RECIPES, Interrupted, Recipe, Run
+from twinloop.instruments.standin.recipes import RECIPES
 from twinloop.instruments.standin.rest import Rest, last_ended
-from twinloop.instruments.standin.settings import ChamberSettings
+from twinloop.instruments.standin.run import Interrupted, Recipe, Run
+from twinloop.instruments.standin.settings import FAULTS, ChamberSettings, what_a_fault_lacks
 
 __all__ = ["LANES", "Chamber", "Lane", "lane_of"]
 
 Lane = Literal["mbe", "rheed"]
 LANES: tuple[Lane, ...] = ("mbe", "rheed")
-FAULTS = ("shutter_hung", "thermocouple_jump")
 RUNS_KEPT = 512
-REPEATABLE = ("heat",)
+REPEATABLE = ("heat", "ramp", "heat_cells", "aim")
 """Operations that a key may ask for again when they did not come to their end."""
 
 
@@ -177,10 +177,14 @@ class Chamber:
         """Let a fault happen at the next growth.
 
         Raises:
-            ArgumentError: an unknown fault.
+            ArgumentError: an unknown fault, or one that this chamber cannot have.
         """
-        if fault not in FAULTS:
+        name = next((known for known in FAULTS if known == fault), None)
+        if name is None:
             raise ArgumentError("fault", fault, f"one of {list(FAULTS)}")
+        lacking = what_a_fault_lacks(name, self._plant.settings)
+        if lacking:
+            raise ArgumentError("fault", fault, f"a chamber with the settings {lacking}")
         self._plant.faults.add(fault)
 
     def truth(self) -> dict[str, Any]:
@@ -190,7 +194,7 @@ class Chamber:
     def _end(self, lane: Lane, run: Run, state: State) -> None:
         with self._lock:
             if lane == "mbe" and self._rest is not None:
-                if state == "done" or (state == "partial" and run.operation.name != "heat"):
+                if state == "done" or (state == "partial" and run.operation.name not in REPEATABLE):
                     self._last = run.operation.key
                 elif state == "lost":
                     self._last = None
@@ -235,7 +239,7 @@ class Chamber:
             return f"{active[0].operation.name} {active[0].operation.key} is under way"
         sample = self._plant.sample
         is_in = None if sample is None else sample.name
-        if operation.name == "load" or (operation.name == "heat" and is_in is None):
+        if operation.name == "load" or (operation.name in REPEATABLE and is_in is None):
             return ""
         if is_in is None:
             return "no sample is in; load one"
@@ -256,10 +260,19 @@ class Chamber:
                 "time_s": np.array(trace.time_s[since:n]),
                 "intensity": np.array(trace.intensity[since:n]),
             }
-            return Progress("running", {"samples": float(n), "growth": trace.growth}, arrays)
+            numbers = {"samples": float(n), "growth": float(trace.growth)}
+            if trace.frame is not None and since <= trace.frame_at < n:
+                arrays["frame"] = trace.frame
+                numbers["frame_s"] = trace.time_s[trace.frame_at]
+            return Progress("running", numbers, arrays)
         return Progress(
             "done",
-            {"exposure_s": trace.exposure_s, "is_complete": float(trace.is_complete)},
+            {
+                "exposure_s": trace.exposure_s,
+                "is_complete": float(trace.is_complete),
+                "emission": trace.emission,
+                "usual_counts_per_s": trace.usual_counts_per_s,
+            },
             {"time_s": np.array(trace.time_s), "intensity": np.array(trace.intensity)},
         )
 
@@ -289,7 +302,7 @@ class Chamber:
 
 def lane_of(operation: Operation) -> Lane:
     """Return the lane that an operation belongs to."""
-    return "rheed" if operation.name in {"record", "specular", "expose"} else "mbe"
+    return "rheed" if operation.name in {"record", "specular", "expose", "aim"} else "mbe"
 
 
 def _recall(history: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Progress], int]:

@@ -35,7 +35,21 @@ __all__ = [
     "verdict",
 ]
 
-OperationName = Literal["load", "heat", "grow", "anneal", "give", "record", "specular", "expose"]
+OperationName = Literal[
+    "load",
+    "heat",
+    "ramp",
+    "heat_cells",
+    "grow",
+    "grow_alloy",
+    "grow_interrupted",
+    "anneal",
+    "give",
+    "record",
+    "specular",
+    "expose",
+    "aim",
+]
 State = Literal["unseen", "running", "done", "partial", "not_done", "lost"]
 
 

@@ -6,65 +6,27 @@ a yield; its `finally` closes what must be closed.
 """
 
 import math
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twinloop.errors import LabError
-from twinloop.instruments.standin.interface import MachineFault, Operation, OperationName
-from twinloop.instruments.standin.plant import GrowthTrace, Plant
+from twinloop.instruments.standin.cells import CELLS
+from twinloop.instruments.standin.growth import Growth, GrowthPlan
+from twinloop.instruments.standin.interface import MachineFault, OperationName
+from twinloop.instruments.standin.plant import Plant
+from twinloop.instruments.standin.run import Interrupted, Recipe, Run
 from twinloop.instruments.standin.sample import Sample
 from twinloop.instruments.standin.vessel import VesselRefused
 
 __all__ = ["RECIPES", "Interrupted", "Recipe", "Run"]
 
-Recipe = Generator[float, None, None]
-
 HEAT_SLICE_S = 0.5
 ANNEAL_SLICE_S = 0.5
-BEFORE_OPENING_S = 2.0
-SAMPLES_BEFORE_OPENING = 10
-COUNT_EVERY_ML = 0.5
-
-
-class Interrupted(LabError):
-    """The operation is cut short, here and now."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"the operation was cut short: {reason}")
-
-
-@dataclass(slots=True)
-class Run:
-    """An operation under way.
-
-    Args:
-        operation: what was asked.
-        numbers: result, or what happened so far; replaced, never changed in place.
-        arrays: result.
-        is_touched: something irreversible has happened.
-        interrupt: reason why it is to be cut short.
-        trace: of a `record`, the growth that it takes.
-    """
-
-    operation: Operation
-    numbers: dict[str, float] = field(default_factory=dict)
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-    is_touched: bool = False
-    interrupt: str = ""
-    trace: GrowthTrace | None = None
-
-    def is_cancelled(self) -> bool:
-        """True when the physics should stop at its next look."""
-        return bool(self.interrupt)
-
-    def facts(self, state: str) -> dict[str, Any]:
-        """Return what the physical log keeps so that a restarted machine can answer."""
-        return {"key": self.operation.key, "state": state, "numbers": self.numbers}
+SETTLE_LIMIT_S = 900.0
+"""A heater or cell that has not come to rest within this is not waited for [s]."""
+AIM_S = 2.0
+TURN_DEG_PER_S = 10.0
 
 
 def load(plant: Plant, run: Run) -> Recipe:
@@ -74,6 +36,7 @@ def load(plant: Plant, run: Run) -> Recipe:
     plant.idle_heater()
     plant.asked_K = plant.settings.heater.idle_K
     yield plant.settings.load_s
+    plant.pass_time(plant.settings.load_s)
     name = run.operation.sample or f"unnamed-{plant.growths}"
     plant.take_in(name)
     plant.log.append("sample_loaded", sample=name, **run.facts("done"))
@@ -81,8 +44,19 @@ def load(plant: Plant, run: Run) -> Recipe:
 
 def heat(plant: Plant, run: Run) -> Recipe:
     """Approach the asked temperature."""
+    yield from _approach(plant, run, math.inf)
+
+
+def ramp(plant: Plant, run: Run) -> Recipe:
+    """Walk to the asked temperature at the asked rate."""
+    if plant.loop is None:
+        raise MachineFault("ramp", "the heater has no controller that walks; use heat")
+    yield from _approach(plant, run, run.operation.arguments["rate_K_per_s"])
+
+
+def _approach(plant: Plant, run: Run, rate_K_per_s: float) -> Recipe:
     run.is_touched = True
-    plant.asked_K = run.operation.arguments["substrate_K"]
+    plant.ask_heater(run.operation.arguments["substrate_K"], rate_K_per_s)
     try:
         yield from _settle(plant)
     finally:
@@ -91,11 +65,31 @@ def heat(plant: Plant, run: Run) -> Recipe:
     plant.log.append("heated", true_K=plant.surface_K, **run.facts("done"))
 
 
+def heat_cells(plant: Plant, run: Run) -> Recipe:
+    """Bring both cells to a temperature."""
+    cells = plant.cells
+    if cells is None:
+        raise MachineFault("heat_cells", "this chamber has one cell, which is always ready")
+    run.is_touched = True
+    try:
+        for name in CELLS:
+            cells.ask(name, run.operation.arguments[f"{name}_K"])
+        yield from _settle_cells(plant)
+    finally:
+        run.numbers = {f"{name}_K": cells.reading_K(name) for name in CELLS}
+    plant.log.append("cells_heated", **run.facts("done"))
+
+
 def grow(plant: Plant, run: Run) -> Recipe:
-    """Open, deposit, close."""
-    sample = _sample_of(plant, run)
-    yield from _settle(plant)
-    growth = _Growth(plant, run, sample)
+    """Open, deposit, close; with pauses and in a composition where they are asked for."""
+    sample, plan = _sample_of(plant, run), GrowthPlan(**run.operation.arguments)
+    if plan.aluminium != 1.0 and plant.cells is None:
+        raise MachineFault("grow_alloy", "this chamber has one cell, of aluminium")
+    if plant.cells is not None:
+        plant.cells.ask_flux(plan.by_cell())
+        yield from _settle_cells(plant, is_needed=True)
+    yield from _settle(plant, is_needed=True)
+    growth = Growth(plant, run, sample, plan)
     yield from growth.watch_substrate()
     yield from growth.deposit()
 
@@ -104,12 +98,12 @@ def anneal(plant: Plant, run: Run) -> Recipe:
     """Hold the film at its temperature."""
     sample = _sample_of(plant, run)
     hold_s = run.operation.arguments["hold_s"]
-    yield from _settle(plant)
+    yield from _settle(plant, is_needed=True)
     run.is_touched = True
     plant.log.append("anneal_started", key=run.operation.key, sample=sample.name, hold_s=hold_s)
     rng, budget = sample.random("anneal"), sample.budget()
     slices = math.ceil(hold_s / ANNEAL_SLICE_S)
-    held_s, state = 0.0, "partial"
+    held_s, worst_K, state = 0.0, 0.0, "partial"
     try:
         for _ in range(slices):
             step = sample.advance(
@@ -122,12 +116,16 @@ def anneal(plant: Plant, run: Run) -> Recipe:
             )
             held_s += step.elapsed_s
             run.numbers = {"hold_s": held_s}
-            plant.last_intensity = sample.specular(rng, hold_s / slices)
+            plant.pass_time(step.elapsed_s)
+            worst_K = max(worst_K, abs(plant.thermocouple_K - plant.asked_K))
+            plant.last_intensity = sample.specular(rng, hold_s / slices, view=plant.view)
             yield step.elapsed_s
         state = "done"
     finally:
         noise_K = plant.settings.heater.noise_K / math.sqrt(slices + 1) * rng.standard_normal()
-        run.numbers = {"hold_s": held_s, "substrate_K": plant.thermocouple_K + float(noise_K)}
+        watched = {} if plant.loop is None else {"off_K": worst_K}
+        reading_K = plant.thermocouple_K + float(noise_K)
+        run.numbers = {"hold_s": held_s, "substrate_K": reading_K, **watched}
         plant.keep_surface(sample)
         sample.remember("anneal", run.operation.key, **run.numbers)
         plant.log.append(
@@ -158,7 +156,12 @@ def specular(plant: Plant, run: Run) -> Recipe:
     sample = _sample_of(plant, run)
     exposure_s = run.operation.arguments["exposure_s"]
     yield exposure_s
-    value = sample.specular(sample.random("specular"), exposure_s, is_growing=plant.shutter_is_open)
+    value = sample.specular(
+        sample.random("specular"),
+        exposure_s,
+        is_growing=plant.shutter_is_open,
+        view=plant.view,
+    )
     plant.last_intensity = value
     run.numbers = {"intensity": value, "intensity_sd": sample.specular_sd(exposure_s)}
 
@@ -168,155 +171,67 @@ def expose(plant: Plant, run: Run) -> Recipe:
     sample = _sample_of(plant, run)
     exposure_s = run.operation.arguments["exposure_s"]
     yield exposure_s
-    run.arrays = {"frame": sample.frame(sample.random("expose"), exposure_s)}
+    run.arrays = {"frame": sample.frame(sample.random("expose"), exposure_s, plant.view)}
+
+
+def aim(plant: Plant, run: Run) -> Recipe:
+    """Turn the sample and tilt the gun."""
+    wanted = run.operation.arguments
+    if plant.shutter_is_open:
+        raise MachineFault("aim", "a film is growing: its trace is being taken")
+    run.is_touched = True
+    turn_deg = abs((wanted["azimuth_deg"] - plant.view.azimuth_deg + 180.0) % 360.0 - 180.0)
+    yield AIM_S + turn_deg / TURN_DEG_PER_S
+    # 0 asks for the anti-phase angle, which the machine knows best
+    incidence_deg = wanted["incidence_deg"] or None
+    plant.view = replace(plant.view, incidence_deg=incidence_deg, azimuth_deg=wanted["azimuth_deg"])
+    run.numbers = {
+        "incidence_deg": plant.view.incidence(plant.settings.detector.energy_keV),
+        "azimuth_deg": plant.view.azimuth_deg,
+    }
+    plant.log.append("aimed", view=asdict(plant.view), key=run.operation.key)
 
 
 RECIPES: dict[OperationName, Callable[[Plant, Run], Recipe]] = {
     "load": load,
     "heat": heat,
+    "ramp": ramp,
+    "heat_cells": heat_cells,
     "grow": grow,
+    "grow_alloy": grow,
+    "grow_interrupted": grow,
     "anneal": anneal,
     "give": give,
     "specular": specular,
     "expose": expose,
+    "aim": aim,
 }
 
 
-class _Growth:
-    """One growth under way: its flux, its camera, its books."""
+def _settle(plant: Plant, *, is_needed: bool = False) -> Recipe:
+    """Wait until the substrate has the temperature last asked for.
 
-    def __init__(self, plant: Plant, run: Run, sample: Sample) -> None:
-        self.plant, self.run, self.sample = plant, run, sample
-        self.flux_ML_per_s = run.operation.arguments["flux_ML_per_s"]
-        self.dose_ML = run.operation.arguments["dose_ML"]
-        self.planned_s = self.dose_ML / self.flux_ML_per_s
-        detector = plant.settings.detector
-        self.exposure_s = max(
-            detector.exposure_s, 1.0 / (detector.samples_per_ML * self.flux_ML_per_s)
-        )
-        self.noise = sample.random("trace")
-        gauge = plant.settings.gauge_noise * sample.random("gauge").standard_normal()
-        self.gauge_factor = 1.0 + float(gauge)
-        self.reading_K = plant.thermocouple_K + float(
-            plant.settings.heater.noise_K * 0.1 * sample.random("thermocouple").standard_normal()
-        )
-        self.trace: GrowthTrace = plant.arm_detector(self.exposure_s, sample)
-        self.open_s = 0.0
-        self.counted_ML = 0.0
-        self.is_coarse = False
-
-    def watch_substrate(self) -> Recipe:
-        """Fill the ring buffer with the substrate's own intensity before the shutter opens."""
-        samples = max(SAMPLES_BEFORE_OPENING, round(BEFORE_OPENING_S / self.exposure_s))
-        try:
-            for i in range(samples):
-                self._look(-(samples - 1 - i) * self.exposure_s)
-            yield samples * self.exposure_s
-        except Interrupted:
-            self.trace.has_ended = True
-            raise
-
-    def deposit(self) -> Recipe:
-        """Deposit the dose in slices of one exposure."""
-        plant, operation = self.plant, self.run.operation
-        plant.open_shutter()
-        self.run.is_touched = True
-        state = "partial"
-        try:
-            plant.log.append(
-                "growth_started",
-                key=operation.key,
-                sample=self.sample.name,
-                growth=self.trace.growth,
-                arguments=operation.arguments,
-                true_K=plant.surface_K,
-                true_flux_ML_per_s=self._true_flux(),
-            )
-            yield from self._pass_time(self.planned_s)
-            if plant.take_fault("shutter_hung"):
-                plant.contact_is_open = False
-                yield from self._pass_time(0.5 * self.planned_s)
-            state = "done"
-        finally:
-            self._close(state)
-
-    def _pass_time(self, duration_s: float) -> Recipe:
-        slices = math.ceil(duration_s / self.exposure_s - 1e-9)
-        start_s = self.open_s
-        budget = self.sample.budget()
-        for i in range(slices):
-            slice_s = duration_s / slices
-            step = self.sample.advance(
-                budget,
-                temperature_K=self.plant.surface_K,
-                flux_ML_per_s=self._true_flux(),
-                duration_s=slice_s,
-                remaining_s=duration_s - i * slice_s,
-                cancel=self.run.is_cancelled,
-            )
-            self.open_s = (
-                self.open_s + step.elapsed_s if step.cancelled else start_s + (i + 1) * slice_s
-            )
-            self.is_coarse |= step.budget_exceeded
-            self._look(self.open_s)
-            self.run.numbers = self._numbers()
-            self._keep_count()
-            yield step.elapsed_s
-
-    def _keep_count(self) -> None:
-        """Write what has come so far, now and then: a machine that is killed can tell."""
-        reached_ML = self.run.numbers["dose_ML"]
-        if reached_ML >= self.counted_ML + COUNT_EVERY_ML:
-            self.counted_ML = reached_ML
-            self.plant.log.append(
-                "growth_reached",
-                key=self.run.operation.key,
-                numbers={"dose_at_least_ML": reached_ML, "growth_at_least_s": self.open_s},
-            )
-
-    def _look(self, time_s: float) -> None:
-        value = self.sample.specular(self.noise, self.exposure_s, is_growing=True)
-        self.plant.last_intensity = value
-        self.trace.add(time_s, value)
-
-    def _true_flux(self) -> float:
-        factor = math.exp(self.plant.truth.log_flux_factor)
-        return self.flux_ML_per_s * factor * self.plant.calibrated_drift()
-
-    def _numbers(self) -> dict[str, float]:
-        rate = self.flux_ML_per_s * self.plant.calibrated_drift() * self.gauge_factor
-        # The clock of the shutter believes its contact; the gauge counts what came.
-        said_s = min(self.open_s, self.planned_s)
-        return {
-            "growth_s": said_s,
-            "rate_ML_per_s": rate,
-            "dose_ML": rate * self.open_s,
-            "substrate_K": self.reading_K,
-        }
-
-    def _close(self, state: str) -> None:
-        self.plant.close_shutter()
-        self.run.numbers = self._numbers()
-        self.trace.is_complete = state == "done"
-        self.trace.has_ended = True
-        self.plant.keep_surface(self.sample)
-        self.sample.remember("grow", self.run.operation.key, **self.run.numbers)
-        self.plant.log.append(
-            "growth_ended",
-            sample=self.sample.name,
-            growth=self.trace.growth,
-            true_coverage_ML=self.sample.film.coverage_ML,
-            events=self.sample.film.events,
-            is_coarse=self.is_coarse,
-            **self.run.facts(state),
-        )
-
-
-def _settle(plant: Plant) -> Recipe:
-    """Wait until the substrate has the temperature last asked for."""
-    while not plant.is_settled:
+    Raises:
+        MachineFault: it does not come there, and `is_needed`.
+    """
+    waited_s = 0.0
+    while not plant.is_settled and waited_s < SETTLE_LIMIT_S:
         plant.move_heater(HEAT_SLICE_S)
+        waited_s += HEAT_SLICE_S
         yield HEAT_SLICE_S
+    if is_needed and not plant.is_settled:
+        reason = f"{plant.thermocouple_K:.0f} K is read, {plant.asked_K:.0f} K was asked for"
+        raise MachineFault("heater", reason)
+
+
+def _settle_cells(plant: Plant, *, is_needed: bool = False) -> Recipe:
+    waited_s = 0.0
+    while plant.cells is not None and not plant.cells.are_settled and waited_s < SETTLE_LIMIT_S:
+        plant.pass_time(HEAT_SLICE_S)
+        waited_s += HEAT_SLICE_S
+        yield HEAT_SLICE_S
+    if is_needed and plant.cells is not None and not plant.cells.are_settled:
+        raise MachineFault("cells", f"no cell temperature after {SETTLE_LIMIT_S:g} s")
 
 
 def _sample_of(plant: Plant, run: Run) -> Sample:

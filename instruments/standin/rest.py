@@ -57,12 +57,22 @@ class Rest:
             about["sample"] = {"name": state.name, "life": state.life, "mixing": state.mixing}
             about["asked"] = dict(state.asked)
             about["events"] = [asdict(event) for event in state.events]
+            about["cations"] = [list(pair) for pair in state.cations]
             arrays |= {f"film_{name}": array for name, array in state.film.items()}
         about["traces"] = []
         for trace in plant.traces:
             arrays[f"time_{trace.growth}"] = np.array(trace.time_s)
             arrays[f"intensity_{trace.growth}"] = np.array(trace.intensity)
-            facts = ("growth", "sample", "exposure_s", "has_ended", "is_complete", "is_claimed")
+            facts = (
+                "growth",
+                "sample",
+                "exposure_s",
+                "has_ended",
+                "is_complete",
+                "is_claimed",
+                "emission",
+                "usual_counts_per_s",
+            )
             about["traces"].append({fact: getattr(trace, fact) for fact in facts})
         file = io.BytesIO()
         text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
@@ -98,6 +108,12 @@ class Rest:
                 film = {n.removeprefix("film_"): kept[n] for n in kept if n.startswith("film_")}
                 events = tuple(Event(**event) for event in about.get("events", ()))
                 plant.put_back(
-                    SampleState(**about["sample"], asked=about["asked"], film=film, events=events)
+                    SampleState(
+                        **about["sample"],
+                        asked=about["asked"],
+                        film=film,
+                        events=events,
+                        cations=tuple((a, b) for a, b in about.get("cations", ())),
+                    )
                 )
         return {str(key): int(growth) for key, growth in about["claims"].items()}

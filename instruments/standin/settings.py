@@ -141,6 +141,7 @@ class CameraSettings(_Settings):
         rows, columns: of a frame [px].
         pixel_deg: angle that a pixel sees [deg].
         blur_px: standard deviation of the screen's blur [px].
+        scale_error: a pixel sees so much more than `pixel_deg` says, relatively; hidden [1].
         frames_per_ML: frames shown in one calibrated layer while a film grows, ten a second at most;
             0: none.
     """
@@ -149,6 +150,7 @@ class CameraSettings(_Settings):
     columns: int = Field(default=192, ge=32, le=512)
     pixel_deg: Degrees = Field(default=0.02, gt=0, le=0.5)
     blur_px: float = Field(default=1.0, gt=0.2, le=10)
+    scale_error: Dimensionless = Field(default=0.0, ge=-0.1, le=0.1)
     frames_per_ML: int = Field(default=0, ge=0, le=20)
 
 

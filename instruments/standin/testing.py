@@ -14,13 +14,36 @@ from twinloop.instruments.mbe.twin import MBETwin
 from twinloop.instruments.rheed.interface import Trace
 from twinloop.instruments.rheed.twin import RHEEDTwin
 from twinloop.instruments.standin.local import forget_chamber
-from twinloop.instruments.standin.settings import ChamberSettings
+from twinloop.instruments.standin.settings import (
+    CellSettings,
+    CellsSettings,
+    ChamberSettings,
+    HeaterSettings,
+    LoopSettings,
+)
 from twinloop.messages import Command
 from twinloop.results import Array
 
-__all__ = ["Bench", "command_for"]
+__all__ = ["Bench", "command_for", "small_alloy_chamber"]
 
 _STEPS = itertools.count()
+
+
+def small_alloy_chamber(seed: int = 1, **more: Any) -> ChamberSettings:
+    """Return a small chamber with two cells and a controlled heater, quick to settle.
+
+    Args:
+        seed: of the chamber.
+        more: other settings.
+    """
+    coarse = CellSettings().loop.model_copy(update={"sample_s": 0.2})
+    cells = CellsSettings(
+        gallium=CellSettings(rate_K_per_s=20.0, standby_K=1050.0, loop=coarse),
+        aluminium=CellSettings(rate_K_per_s=20.0, standby_K=1150.0, loop=coarse),
+    )
+    heater = HeaterSettings(loop=LoopSettings(sample_s=0.2))
+    made = {"size": 16, "load_s": 1.0, "heater": heater, "cells": cells, "seed": seed}
+    return ChamberSettings(**{**made, **more})
 
 
 def command_for(twin: Instrument, action: str, sample: str, **arguments: float) -> Command:

@@ -110,9 +110,100 @@ def test_a_picture_is_never_negative():
     assert (rheed.frame(islands()) >= 0).all()
 
 
-def test_an_azimuth_between_the_axes_is_refused():
+def peaks(picture: np.ndarray, row: int, floor: float = 0.02) -> list[int]:
+    """Return the columns of the maxima of one row."""
+    line = picture[row]
+    inner = (line[1:-1] > line[:-2]) & (line[1:-1] >= line[2:]) & (line[1:-1] > floor * line.max())
+    return [int(k) + 1 for k in np.flatnonzero(inner)]
+
+
+def test_along_the_diagonal_the_streaks_of_the_zeroth_zone_stand_root_two_apart():
+    """Rows of atoms along [11] are a / sqrt(2) apart, so their reciprocal rods sqrt(2) / a."""
+    view = {"shape": (60, 400), "pixel_deg": 0.02, "background": 0.0}
+    for azimuth_deg, spacing_A in (
+        (0.0, 4.0),
+        (45.0, 4.0 / np.sqrt(2.0)),
+        (135.0, 4.0 / np.sqrt(2.0)),
+    ):
+        picture = rheed.frame(FLAT, azimuth_deg=azimuth_deg, **view)
+        found = [k - 200 for k in peaks(picture, 55, 0.01) if k > 210]
+        expected_deg = np.degrees(np.arcsin(rheed.wavelength_A(15.0) / spacing_A))
+        assert found[0] * 0.02 == pytest.approx(expected_deg, abs=0.03)
+
+
+def test_a_square_surface_looks_the_same_from_both_of_its_diagonals():
+    square = CHECKER * np.outer(np.arange(64) % 4 < 2, np.arange(64) % 4 < 2)
+    symmetric = square + square.T + np.rot90(square) + np.rot90(square.T)
+    symmetric = symmetric + np.rot90(symmetric, 2)
+    one, other = (rheed.frame(symmetric, azimuth_deg=angle) for angle in (45.0, 135.0))
+    assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_any_azimuth_agrees_with_the_axes_where_it_comes_close_to_them():
+    heights = islands()
+    for azimuth_deg in (0.0, 90.0, 180.0, 270.0):
+        on_axis = rheed.frame(heights, azimuth_deg=azimuth_deg, background=0.0)
+        beside = rheed.frame(heights, azimuth_deg=azimuth_deg + 1e-9, background=0.0)
+        assert np.abs(on_axis - beside).max() < 0.02 * on_axis.max()
+        assert beside.sum() == pytest.approx(on_axis.sum(), rel=0.01)
+
+
+def test_the_rods_of_a_staircase_lean_with_its_mean_surface():
+    """Rods stand along the normal of the mean surface, which rises to the right: they lean left."""
+    stairs = np.broadcast_to((np.arange(64) * 2) // 64, (64, 64))
+    view = {"shape": (240, 120), "pixel_deg": 0.01, "background": 0.0, "blur_px": 0.7}
+    flat, leaning = rheed.frame(FLAT, **view), rheed.frame(stairs, steps=2, **view)
+    k_per_A = 2 * np.pi / rheed.wavelength_A(15.0)
+    incidence = np.radians(rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8))
+    columns = np.arange(120) - 60
+    for row in (60, 90, 110):
+        exit_rad = np.radians((239.5 - row) * 0.01)
+        q_z = k_per_A * (np.sin(exit_rad) + np.sin(incidence))
+        lean_deg = -np.degrees(q_z * (2 * 2.8) / (64 * 4.0) / k_per_A)
+        # all rods of the staircase lean alike: they are 2 pi / (64 x 4 A) apart, 0.022 deg
+        apart_deg = np.degrees(2 * np.pi / 256.0 / k_per_A)
+        weight = leaning[row] / leaning[row].sum()
+        place = columns[int(weight.argmax())] * 0.01
+        assert abs((place - lean_deg + 0.5 * apart_deg) % apart_deg - 0.5 * apart_deg) < 0.006
+        assert columns[int(flat[row].argmax())] == 0
+
+
+def test_a_window_adds_up_what_the_steps_of_a_staircase_scatter():
+    stairs = np.broadcast_to((np.arange(64) * 4) // 64, (64, 64))
+    seen = [
+        rheed.specular_spot(stairs, phase_rad=3 * np.pi, steps=4, window_sites=w)
+        for w in (0.01, 4.0, 1e6)
+    ]
+    # everything; most of it; and of equal terraces at anti-phase nothing goes straight on
+    assert seen[0] == pytest.approx(1.0, abs=1e-3)
+    assert 0.5 < seen[1] < 1.0
+    assert seen[2] == pytest.approx(0.0, abs=1e-9)
+    heights = islands()
+    sharp = rheed.specular_spot(heights, phase_rad=1.1, steps=0, window_sites=1e6)
+    assert sharp == pytest.approx(rheed.specular_intensity(heights, phase_rad=1.1))
+    assert rheed.specular_spot(FLAT, phase_rad=2.0, steps=0, window_sites=9.0) == pytest.approx(1.0)
+
+
+def test_a_rough_film_shows_rows_of_spots_at_the_in_phase_angles():
+    """Three-dimensional roughness leaves the in-phase conditions q_z c = 2 pi n alone bright."""
+    heights = np.random.default_rng(3).integers(0, 12, size=(64, 64))
+    picture = rheed.frame(heights, shape=(240, 241), pixel_deg=0.02, background=0.0, blur_px=1.0)
+    k_per_A = 2 * np.pi / rheed.wavelength_A(15.0)
+    incidence = np.radians(rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8))
+    exits = np.radians((239.5 - np.arange(240)) * 0.02)
+    phase = k_per_A * 2.8 * (np.sin(exits) + np.sin(incidence)) / (2 * np.pi)
+    # the first-order rods, whose cut with the sphere lies along the whole height
+    aside = round(float(np.degrees(np.arcsin(rheed.wavelength_A(15.0) / 4.0))) / 0.02)
+    line = picture[:, 120 + aside - 1 : 120 + aside + 2].mean(axis=1)
+    brightest = phase[int(line.argmax())]
+    assert abs(brightest - round(brightest)) < 0.05
+    off = np.abs(phase - np.round(phase)) > 0.3
+    assert line[off].max() < 0.1 * line.max()
+
+
+def test_an_angle_that_is_no_number_is_refused():
     with pytest.raises(ArgumentError, match="azimuth_deg"):
-        rheed.frame(FLAT, azimuth_deg=45)
+        rheed.frame(FLAT, azimuth_deg=float("nan"))
 
 
 def test_counts_have_poisson_mean_and_variance():

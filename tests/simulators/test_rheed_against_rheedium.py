@@ -119,11 +119,6 @@ def test_spots_stand_where_rheedium_says(azimuth_deg):
         assert found_aside == pytest.approx(aside, abs=0.5 * pixel_deg)
 
 
-@pytest.mark.xfail(
-    reason="rheed.frame transforms with exp(-i q r) along the surface but exp(+i q z) across it, so "
-    "that it shows a surface turned by half a turn",
-    strict=True,
-)
 @pytest.mark.parametrize("azimuth_deg", [0.0, 90.0])
 def test_islands_share_the_intensity_among_spots_as_rheedium_says(azimuth_deg):
     ours, theirs = spot_intensities(ISLANDS, azimuth_deg)

@@ -27,7 +27,7 @@ def grow(bench, sample="s1", flux=0.5, dose=2.0):
 
 
 def test_the_contract_names_its_actions():
-    assert set(RHEED.actions()) == {"record", "specular", "expose"}
+    assert set(RHEED.actions()) == {"record", "specular", "expose", "aim"}
     assert RHEED.actions()["record"].spec.check({}, "rheed.record") == {"wait_s": 600.0}
 
 

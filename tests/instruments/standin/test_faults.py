@@ -96,6 +96,23 @@ def test_a_heater_without_heat_says_so_where_it_is_asked_to_heat():
     assert "look at the heater" in said
 
 
+def test_an_anneal_says_when_its_temperature_was_left():
+    bench = Bench(small_alloy_chamber(5))
+
+    async def anneal():
+        command = command_for(bench.mbe, "anneal", "s1", hold_s=10.0)
+        reading_K = await bench.obey(bench.mbe, command)
+        return await type(bench.mbe).actions()["anneal"].confirmer(bench.mbe, command, reading_K)
+
+    bench.run(bench.prepare("s1", substrate_K=700.0))
+    healthy = bench.run(anneal())
+    bench.mbe._local().chamber._plant.loop.is_broken = True
+    broken = bench.run(anneal())
+    bench.close()
+    assert healthy is None
+    assert "look at the heater" in broken
+
+
 def test_a_planned_fault_comes_at_its_growth():
     bench = Bench(small_alloy_chamber(3, faults=(FaultPlan(name="gun_dim", growth=2),)))
     said = [bench.run(complaints(bench, f"s{i}", **GROWTH)) for i in range(2)]

@@ -90,6 +90,20 @@ def test_an_abort_in_a_pause_leaves_the_shutter_closed_and_the_film_partial():
     assert found.numbers["dose_ML"] == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.parametrize(("asked_K_per_s", "walked_K_per_s"), [(30.0, 5.0), (2.0, 2.0)])
+def test_a_ramp_has_the_rate_that_was_asked_or_the_heaters_own(asked_K_per_s, walked_K_per_s):
+    heater = small_alloy_chamber().heater.model_copy(update={"rate_K_per_s": 5.0})
+    chamber = Chamber(small_alloy_chamber(heater=heater))
+    run(chamber, "load", "load")
+    wanted = {"substrate_K": 600.0, "rate_K_per_s": asked_K_per_s}
+    chamber.begin(Operation(key="ramp", name="ramp", sample="s1", arguments=wanted))
+    points = []
+    while chamber.step("mbe") is not None:
+        points.append(chamber._plant.loop.set_point_K)
+    assert max(points) == 600.0
+    assert np.diff(points).max() / 0.5 == pytest.approx(walked_K_per_s)
+
+
 def test_a_layer_remembers_what_arrived_while_it_formed():
     truth = Truth(log_flux_factor=0.0)
     chamber = ready(small_alloy_chamber(size=48, truth=truth, gauge_noise=0.0))
@@ -100,6 +114,10 @@ def test_a_layer_remembers_what_arrived_while_it_formed():
     assert shares[3] == pytest.approx(1.0, abs=1e-6)
     assert found.numbers["aluminium"] == pytest.approx(0.25, abs=0.01)
     grown = sample_of(chamber).grown().mean()
+    # every layer but the last holds one monolayer of cations
+    assert [every for every, _ in sample_of(chamber)._cations[:-1]] == pytest.approx(
+        [1.0] * (len(shares) - 1)
+    )
     cations = sum(every for every, _ in sample_of(chamber)._cations)
     assert cations == pytest.approx(grown, abs=1e-9)
 

@@ -68,3 +68,28 @@ def test_a_laboratory_may_pace_the_same_chamber_otherwise():
     assert faster.truth == settings.truth
     with pytest.raises(ConfigError, match="clock_factor"):
         paced(settings, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{size: 24, steps: 9, detector: {window_A: 40}}\n", "steps"),
+        ("{size: 24, steps: 3}\n", "window_A"),
+        ("{heater: {loop: {}}, truth: {thermocouple_reversed_about_K: 700}}\n", "reversed"),
+        ("{cells: {gallium: {overshoot: 2}}}\n", "overshoot"),
+        ("{detector: {camera: {rows: 8}}}\n", "rows"),
+    ],
+)
+def test_sections_that_do_not_fit_together_are_a_config_error(tmp_path, text, word):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=word):
+        read_settings(str(path))
+
+
+def test_a_cell_may_be_written_with_units(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text("cells: {gallium: {standby_K: 650 degC, overshoot_s: 0.1 min}}\n")
+    cell = read_settings(str(path)).cells.gallium
+    assert cell.standby_K == pytest.approx(923.15)
+    assert cell.overshoot_s == pytest.approx(6.0)
