@@ -28,7 +28,9 @@ run: $(READY_TO_RUN) ## run the campaign of the demonstration
 	@$(BIN)/twinloop run $(CAMPAIGN)
 
 test: $(READY_TO_TEST) ## unit, documentation and system tests (physics and soak have their own)
-	$(BIN)/pytest --doctest-modules tests src/twinloop -m "not physics and not soak" --durations=20
+	$(BIN)/pytest --doctest-modules tests src/twinloop -m "not system and not physics and not soak" \
+	    -n 2 --dist loadfile --durations=20
+	$(BIN)/pytest tests -m "system and not physics and not soak" --durations=20
 
 lint: $(READY_TO_TEST) ## style, types, arrows between the rooms, spelling
 	$(BIN)/ruff check .

@@ -78,7 +78,7 @@ def refine_oscillation(
         damping=float(at[1]),
         damping_sd=float(np.sqrt(covariance[-1, -1])),
         amplitude=height * part,
-        amplitude_sd=float(np.sqrt(max(gradient @ covariance @ gradient, 0.0))),
+        amplitude_sd=float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0))),
         contrast=coarse.contrast,
         is_sure=True,
     )

@@ -432,9 +432,9 @@ class STMAnalyst(Analyst, name="stm"):
             return DriftSeen(
                 x_A_per_s=0.0, y_A_per_s=0.0, sd_A_per_s=1.0, likeness=0.0, is_seen=False
             )
-        columns, rows, likeness = found
+        columns, rows, likeness, spread = found
         y_A_moved = rows * pitch_A[0] * (-1.0 if is_down else 1.0)
-        sd_A = 0.6 * max(pitch_A)
+        sd_A = math.hypot(0.6 * max(pitch_A), spread * pitch_A[0])
         return DriftSeen(
             x_A_per_s=columns * pitch_A[1] / passed_s,
             y_A_per_s=y_A_moved / passed_s,

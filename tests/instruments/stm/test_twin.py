@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
+from twinloop.analysts.stm import STMAnalyst
 from twinloop.clocks import VirtualClock
 from twinloop.errors import ArgumentError
 from twinloop.instruments.interface import Done, NotDone, NotTouched, Partial, Unknown
@@ -254,11 +255,25 @@ def test_a_preamplifier_at_its_limit_is_complained_about(tmp_path):
     assert "preamplifier" in rig.complaint(rig.act("scan", **FRAME))
 
 
-def test_drift_is_complained_about_by_the_line_that_was_scanned_twice(tmp_path):
-    rig = Rig(tmp_path, seed=1).ready()
-    rig.twin.inject("drift")
-    scan = rig.act("scan", **FRAME | {"line_time_s": 0.5, "pixels_x": 32})
-    assert "drifted" in rig.complaint(scan)
+def test_drift_is_seen_by_the_analyst_in_the_line_that_was_scanned_twice(tmp_path):
+    seen = []
+    for name in ("healthy", "drift"):
+        rig = Rig(tmp_path / name, seed=1).ready()
+        if name == "drift":
+            rig.twin.inject("drift")
+        scan = rig.act("scan", **FRAME | {"line_time_s": 0.5, "pixels_x": 32})
+        found = STMAnalyst().compute(
+            "drift",
+            **{n: getattr(scan, n) for n in ("z_forward_A", "check_z_A", "x_A", "y_A")},
+            **{n: getattr(scan, n) for n in ("line_start_s", "check_line", "check_start_s")},
+        )
+        assert found.is_seen
+        # the island is straight along y, so that lines beside each other look alike there
+        assert found.sd_A_per_s > 0.25
+        seen.append(abs(found.x_A_per_s))
+    # the fault is 0.6 A/s along some direction; a sound sample moves by hundredths
+    assert 0.25 < seen[1] < 0.8
+    assert seen[0] < 0.1
 
 
 def test_a_double_tip_stays_until_the_tip_is_another_one(tmp_path):
