@@ -174,7 +174,7 @@ def test_intervals_hold_what_they_say_on_a_few_grown_films():
 
 @pytest.mark.physics
 def test_intervals_hold_what_they_say():
-    found = coverage_of_intervals(250, 96)
+    found = coverage_of_intervals(120, 96)
     for parts in found.values():
         assert np.all(parts >= 0.85 - 0.03), found
         assert parts[0] <= 0.975, found
