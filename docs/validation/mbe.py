@@ -241,6 +241,8 @@ def save(figure: Any, name: str) -> None:
 
 def draw_frames(plt: Any) -> None:
     """Show the screen for six surfaces, as the camera counts it."""
+    from matplotlib.colors import LinearSegmentedColormap
+
     flat = np.zeros((96, 96), dtype=np.int32)
     half = Film.flat(size=96, parameters=MATERIAL, seed=1)
     half.advance(temperature_K=690.0, flux_ML_per_s=0.5, duration_s=3.0)
@@ -258,6 +260,8 @@ def draw_frames(plt: Any) -> None:
     }
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.6))
     rng = np.random.default_rng(1)
+    colours = ("#020503", "#04190c", "#0d4a22", "#3fae5c", "#bff0b8", "#f8ffee")
+    phosphor = LinearSegmentedColormap.from_list("phosphor", colours)
     for axis, (title, (heights, azimuth_deg, steps)) in zip(
         axes.flat, surfaces.items(), strict=True
     ):
@@ -268,9 +272,9 @@ def draw_frames(plt: Any) -> None:
         # the eye and the phosphor are logarithmic
         axis.imshow(
             np.log(counts + 20.0),
-            cmap="Greens_r",
+            cmap=phosphor,
             extent=(-1.92, 1.92, 0.0, 3.2),
-            vmin=5.2,
+            vmin=5.8,
             vmax=9.3,
         )
         axis.set_title(title, fontsize=9)
