@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from stm_pictures import draw
+from stm_physics_pictures import draw
 
 from twinloop.simulators.stm import (
     Broadening,

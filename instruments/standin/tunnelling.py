@@ -60,7 +60,8 @@ FULL_SCALE_NA = 100.0
 
 SPECIMENS = ("graphene", "clean_graphene", "mos2", "flat_film")
 
-GRAPHENE_CELLS, MOS2_CELLS, FILM_SITES = (21, 12), (8, 5), 64
+# A box of 3 n cells along x would hold the waves of K at 0 eV, which mix with a vacancy's state.
+GRAPHENE_CELLS, MOS2_CELLS, FILM_SITES = (20, 12), (8, 5), 64
 
 GRAPHENE_WINDOW_EV, MOS2_WINDOW_EV = (-1.2, 1.2), (-2.4, 1.6)
 MOS2_FERMI_EV = 0.6
