@@ -22,7 +22,8 @@ Subclass `Instrument`, say its kind, and write one coroutine for each action:
 What must be closed again is one action, executed beside the instrument: `grow` opens, grows and
 closes. Arguments are keyword-only, each a float with a unit and a `Limit` in its type; the adapter
 checks them at the moment of execution. What is no quantity (a word of a `Literal`, the pixels of a
-scan) has a plain type that JSON can carry, and is checked against it. An abort arrives as a cancellation at an await. An exception
+scan) has a plain type that JSON can carry, and is checked against it. An abort arrives as a
+cancellation at an await. An exception
 after the device was touched means that nobody knows: the action's recovery class decides. Raise
 `NotTouched` when you are certain that nothing has happened.
 

@@ -109,7 +109,9 @@ class LookingBO(PlainBO, name="looking_bo"):
             models = {n: _fitted(n, knobs, *c) for n, c in _columns(knobs).items()}
             noise = _noise(axes, scaled, models["y"])
             beliefs = _shorter(models["y"])
-            choice = _Search(knobs, axes, models, beliefs, noise, self._costs_h(axes)).best()
+            waiting = axes.done(scaled.pending)
+            search = _Search(knobs, axes, models, beliefs, noise, self._costs_h(axes), waiting)
+            choice = search.best()
         x = np.empty(known.d)
         x[axes.knobs], x[axes.looks] = choice.x, choice.looks
         mean, sd = _expected(models["y"], choice.x)
@@ -168,9 +170,9 @@ class _Axes:
         return looked
 
     def without_looks(self, known: Known) -> Known:
-        """Return what is known of the knobs alone; `pending` keeps its looks elsewhere."""
+        """Return what is known of the knobs alone."""
         space = Space(tuple(known.space.dimensions[i] for i in self.knobs))
-        knobs = Known.of(
+        return Known.of(
             space,
             known.x[:, self.knobs],
             known.y,
@@ -182,8 +184,6 @@ class _Axes:
             campaign_seed=known.campaign_seed,
             memo=known.memo,
         )
-        self.pending_looks = self.done(known.pending)
-        return knobs
 
 
 def _noise(axes: _Axes, known: Known, model: Any) -> LookNoise:
@@ -246,7 +246,9 @@ class _Search:
         beliefs: Sequence[tuple[float, Any]],
         noise: LookNoise,
         costs_h: Floats,
+        pending_looks: NDArray[np.bool_],
     ) -> None:
+        self._pending_looks = pending_looks
         self._known, self._axes, self._models, self._costs_h = known, axes, models, costs_h
         self._beliefs = beliefs
         self._noise = noise
@@ -300,7 +302,7 @@ class _Search:
 
     def _sd_of_pending(self, mean: Floats) -> Floats:
         """Return how well each trial under way will measure, shape (p,)."""
-        table = self._noise.noise_sd(self._axes.pending_looks, mean)
+        table = self._noise.noise_sd(self._pending_looks, mean)
         return np.diag(table).copy()
 
     def _feasible(self, x: Floats) -> Floats:
