@@ -18,7 +18,6 @@ way, and must not run after its sender was told that it never will.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from twinloop.ids import CommandKey
@@ -47,6 +46,7 @@ from twinloop.instruments.ledger import Final, LedgerState, Record
 from twinloop.instruments.recovery import Settling
 from twinloop.instruments.rules import AdapterSettings, InstrumentRules
 from twinloop.instruments.safety import Safety
+from twinloop.instruments.watchdog_notes import WatchdogNote
 from twinloop.log.interface import Entry, Stored
 from twinloop.messages import (
     Abort,
@@ -71,18 +71,9 @@ from twinloop.messages import (
 )
 from twinloop.wire.effects import Send, Sync
 
-__all__ = ["AdapterCore", "WatchdogNote"]
+__all__ = ["AdapterCore"]
 
 _State = Literal["idle", "busy", "held", "tripped", "reconciling"]
-
-
-@dataclass(frozen=True, slots=True)
-class WatchdogNote:
-    """What a watchdog did; `error` is None when `safe_state` returned."""
-
-    instrument: str
-    reason: str
-    error: str | None = None
 
 
 class AdapterCore:

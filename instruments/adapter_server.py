@@ -17,7 +17,7 @@ import zmq
 from twinloop.clocks import LabClock, RealWireClock, ScaledLabClock, WireClock
 from twinloop.errors import ArgumentError, Disconnected, LabError, MessageRejected
 from twinloop.ids import CommandKey, new_incarnation
-from twinloop.instruments.adapter_core import AdapterCore, WatchdogNote
+from twinloop.instruments.adapter_core import AdapterCore
 from twinloop.instruments.adapter_effects import (
     CancelAction,
     DeviceEvent,
@@ -39,6 +39,7 @@ from twinloop.instruments.rules import AdapterSettings, rules_of
 from twinloop.instruments.spool import MemorySpool, Spool
 from twinloop.instruments.telemetry import Telemetry, TelemetryFile
 from twinloop.instruments.uploader import Uploader
+from twinloop.instruments.watchdog_notes import WatchdogNote
 from twinloop.log.interface import EventLog
 from twinloop.log.memory import MemoryLog
 from twinloop.messages import EmergencyStop, InstrumentStatus, Message, StatusRequest

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinloop.clocks import LabClock
-from twinloop.errors import ArgumentError, Disconnected, InterlockOpen, LabError
+from twinloop.errors import (
+    ArgumentError,
+    Disconnected,
+    InterlockOpen,
+    describe_error,
+)
 from twinloop.ids import CommandKey
 from twinloop.instruments.adapter_effects import (
     CancelAction,
@@ -50,7 +55,7 @@ from twinloop.messages import ReadoutReply
 from twinloop.results import encode_result
 from twinloop.wire.envelope import pack
 
-__all__ = ["DeviceEffect", "DeviceThread", "describe_error"]
+__all__ = ["DeviceEffect", "DeviceThread"]
 
 _LOG = logging.getLogger(__name__)
 _ASK_LIMIT_S = 30.0
@@ -60,13 +65,6 @@ _CUT_LIMIT_S = 2.0
 
 DeviceEffect = StartAction | CancelAction | Reconcile | RunSafeState | ReadOut
 Watcher = Callable[[], Coroutine[Any, Any, None]]
-
-
-def describe_error(error: BaseException) -> str:
-    """Return an error as one line for a ledger: its text, and its type where it is not ours."""
-    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-    # a device's bytes read as text may hold what no ledger takes
-    return text[:1000].encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(slots=True)

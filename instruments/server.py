@@ -15,19 +15,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from twinloop.clocks import ScaledLabClock
 from twinloop.errors import LabError
 from twinloop.ids import new_incarnation
-from twinloop.instruments.adapter_server import AdapterServer
 from twinloop.instruments.guard import Guard, sync_file
 from twinloop.instruments.interface import Instrument
 from twinloop.instruments.locks import FolderLock
-from twinloop.instruments.rules import AdapterSettings
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, make_instruments
-from twinloop.instruments.spool import DiskSpool
-from twinloop.instruments.telemetry import TelemetryFile
-from twinloop.instruments.watchdog import (
+from twinloop.instruments.watchdog_notes import (
     ADAPTER_LOCK,
     LIFE,
     WATCHDOG_LOCK,
@@ -35,7 +31,10 @@ from twinloop.instruments.watchdog import (
     read_notes,
 )
 from twinloop.log.interface import LogFailed
-from twinloop.log.sqlite import SqliteLog
+
+if TYPE_CHECKING:
+    from twinloop.instruments.adapter_server import AdapterServer
+    from twinloop.log.sqlite import SqliteLog
 
 __all__ = ["AdapterSpec", "InstrumentSpec", "main", "serve"]
 
@@ -72,11 +71,13 @@ def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
     # an earlier life's watchdog sees this life and stands down; its notes are complete after that
     FolderLock(folder / WATCHDOG_LOCK, wait_s=_PREDECESSOR_S).release()
     spec.write(folder / _SPEC)
-    log = SqliteLog(spec.ledger_path, log_id=f"ledger-{new_incarnation()}")
+    guards = _Guards(folder, life)
+    log: SqliteLog | None = None
     try:
+        log = _open_ledger(spec.ledger_path)
         # before anything is answered from it: a damaged ledger knows nothing of what was done
         log.verify()
-        server = _server(spec, instruments, log, life)
+        server = _server(spec, instruments, log, life, guards)
         server.when_ready(lambda: sync_file(folder / READY, f"{life}\n"))
         _end_on_signals(server)
         if exit_with_stdin:
@@ -84,15 +85,53 @@ def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
         ended = server.run()
     finally:
         (folder / READY).unlink(missing_ok=True)
+        guards.dismiss_unused()
         _close(log)
         lock.release()
     _LOG.info("ends: %s", ended.reason)
     return ended.code
 
 
+def _open_ledger(path: Path) -> "SqliteLog":
+    from twinloop.log.sqlite import SqliteLog
+
+    return SqliteLog(path, log_id=f"ledger-{new_incarnation()}")
+
+
+class _Guards:
+    """Watchdogs of one life: the first starts at once, beside the imports of this process."""
+
+    def __init__(self, folder: Path, life: str) -> None:
+        self._folder, self._life = folder, life
+        self._first: Guard | None = self._start()
+
+    def take(self) -> Guard:
+        """Return the first one, and later a new one."""
+        first, self._first = self._first, None
+        return first or self._start()
+
+    def dismiss_unused(self) -> None:
+        """End the first one if nobody took it."""
+        if self._first is not None:
+            self.take().dismiss()
+
+    def _start(self) -> Guard:
+        return Guard(self._folder / _SPEC, self._life, self._folder / "watchdog.log")
+
+
 def _server(
-    spec: AdapterSpec, instruments: dict[str, Instrument], log: SqliteLog, life: str
-) -> AdapterServer:
+    spec: AdapterSpec,
+    instruments: dict[str, Instrument],
+    log: "SqliteLog",
+    life: str,
+    guards: _Guards,
+) -> "AdapterServer":
+    from twinloop.clocks import ScaledLabClock
+    from twinloop.instruments.adapter_server import AdapterServer
+    from twinloop.instruments.rules import AdapterSettings
+    from twinloop.instruments.spool import DiskSpool
+    from twinloop.instruments.telemetry import TelemetryFile
+
     folder = spec.folder
     settings = AdapterSettings(
         clock_factor=spec.clock_factor,
@@ -109,7 +148,7 @@ def _server(
         clock=ScaledLabClock(spec.clock_factor),
         settings=settings,
         notes=read_notes(folder),
-        start_guard=lambda: Guard(folder / _SPEC, life, folder / "watchdog.log"),
+        start_guard=guards.take,
         read_notes=lambda: read_notes(folder),
         drop_notes=lambda: drop_notes(folder),
         telemetry=TelemetryFile(folder / "telemetry.jsonl"),
@@ -119,14 +158,15 @@ def _server(
     )
 
 
-def _close(log: SqliteLog) -> None:
+def _close(log: "SqliteLog | None") -> None:
     try:
-        log.close()
+        if log is not None:
+            log.close()
     except LogFailed as err:
         _LOG.error("the ledger: %s", err)
 
 
-def _end_on_signals(server: AdapterServer) -> None:
+def _end_on_signals(server: "AdapterServer") -> None:
     asked = threading.Event()
     reasons: list[str] = []
 
@@ -144,7 +184,7 @@ def _end_on_signals(server: AdapterServer) -> None:
         signal.signal(number, note)
 
 
-def _end_with_stdin(server: AdapterServer) -> None:
+def _end_with_stdin(server: "AdapterServer") -> None:
     # unbuffered: a thread that waits in a buffer's lock would abort the interpreter at its end
     while os.read(sys.stdin.fileno(), 4096):
         continue

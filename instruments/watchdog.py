@@ -26,17 +26,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from twinloop.clocks import RealWireClock, ScaledLabClock, WireClock
-from twinloop.errors import JournalCorrupt, LabError
-from twinloop.instruments.adapter_core import WatchdogNote
-from twinloop.instruments.device import describe_error
+from twinloop.errors import JournalCorrupt, LabError, describe_error
 from twinloop.instruments.interface import Instrument, OnSilence
 from twinloop.instruments.ledger import LedgerState
 from twinloop.instruments.locks import FolderLock, LockTaken
 from twinloop.instruments.spec import AdapterSpec, make_instruments
+from twinloop.instruments.watchdog_notes import (
+    ADAPTER_LOCK,
+    LIFE,
+    NOTES,
+    WATCHDOG_LOCK,
+    WatchdogNote,
+)
 from twinloop.log.interface import LogFailed
 from twinloop.log.sqlite import open_readonly
 
-__all__ = ["Watchdog", "drop_notes", "main", "read_notes", "waits_of"]
+__all__ = ["Watchdog", "main", "waits_of"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.1
@@ -44,23 +49,6 @@ _BUSY_BOUNDS = 4
 # an adapter needs some real seconds to come back, however fast a twin's clock runs
 _SHORTEST_BOUND_S = 8.0
 _TRIES = 2
-NOTES = "watchdog-notes.jsonl"
-ADAPTER_LOCK, WATCHDOG_LOCK = "adapter.lock", "watchdog.lock"
-LIFE = "adapter-life.txt"
-
-
-def read_notes(folder: Path) -> list[WatchdogNote]:
-    """Return what watchdogs have done and no adapter has folded in yet."""
-    try:
-        lines = (folder / NOTES).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    return [WatchdogNote(**json.loads(line)) for line in lines if line.endswith("}")]
-
-
-def drop_notes(folder: Path) -> None:
-    """Forget the notes: they are in the ledger now."""
-    (folder / NOTES).unlink(missing_ok=True)
 
 
 def waits_of(

@@ -29,6 +29,7 @@ __all__ = [
     "StepFailed",
     "StepPartial",
     "StepUnknown",
+    "describe_error",
 ]
 
 
@@ -244,3 +245,10 @@ class BadProposal(LabError):
             f"planner {planner} proposed {name} {found!r}, allowed: {allowed}; correct the planner "
             "(twinloop.planners.testing.check_planner shows where)"
         )
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error as one line for a ledger: its text, and its type where it is not ours."""
+    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+    # a device's bytes read as text may hold what no ledger takes
+    return text[:1000].encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from twinloop.errors import ArgumentError, JournalCorrupt
 from twinloop.ids import CommandKey
-from twinloop.instruments.adapter_core import AdapterCore, WatchdogNote
+from twinloop.instruments.adapter_core import AdapterCore
 from twinloop.instruments.adapter_effects import (
     CancelAction,
     Cancelled,
@@ -30,6 +30,7 @@ from twinloop.instruments.adapter_effects import (
 from twinloop.instruments.interface import Instrument, OnSilence, Recovery, action
 from twinloop.instruments.rules import AdapterSettings, rules_of
 from twinloop.instruments.testing import Furnace, furnace_command
+from twinloop.instruments.watchdog_notes import WatchdogNote
 from twinloop.log.interface import Entry
 from twinloop.log.memory import MemoryLog
 from twinloop.messages import (

@@ -19,11 +19,12 @@ from twinloop.agents.hub.process import Hub
 from twinloop.clocks import RealWireClock, ScaledLabClock
 from twinloop.instruments.adapter_server import AdapterServer, ThreadAdapter, serve_in_thread
 from twinloop.instruments.ledger import LedgerState
+from twinloop.instruments.locks import FolderLock
 from twinloop.instruments.server import READY
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
 from twinloop.instruments.spool import MemorySpool
 from twinloop.instruments.testing import Furnace, FurnaceLine, furnace_command
-from twinloop.instruments.watchdog import WATCHDOG_LOCK, FolderLock, read_notes
+from twinloop.instruments.watchdog_notes import WATCHDOG_LOCK, read_notes
 from twinloop.log.interface import LogFailed
 from twinloop.log.memory import MemoryLog
 from twinloop.log.sqlite import open_readonly

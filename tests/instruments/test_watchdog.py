@@ -11,14 +11,8 @@ from twinloop.instruments import ledger
 from twinloop.instruments.locks import FolderLock, LockTaken
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
 from twinloop.instruments.testing import Furnace, furnace_command
-from twinloop.instruments.watchdog import (
-    ADAPTER_LOCK,
-    LIFE,
-    Watchdog,
-    drop_notes,
-    read_notes,
-    waits_of,
-)
+from twinloop.instruments.watchdog import Watchdog, waits_of
+from twinloop.instruments.watchdog_notes import ADAPTER_LOCK, LIFE, drop_notes, read_notes
 from twinloop.log.sqlite import SqliteLog
 
 LIMIT_S = 20.0
