@@ -1,12 +1,16 @@
 """Streams of instruments to the depot of the campaign that uses them: bounded, losses counted.
 
 Instrument "rheed" that emits on "intensity" appears as stream "rheed.intensity", under the key of the
-command that was begun last on it.
+command that was begun last on it. An element has its number before it can be lost, so that whoever
+subscribes sees each loss as a gap, wherever on the way it happened.
 """
 
-import queue
 import threading
+from collections import Counter, deque
 from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from twinloop.errors import LabError
 from twinloop.instruments.interface import Emit
@@ -15,21 +19,47 @@ from twinloop.wire.streams import StreamPublisher
 
 __all__ = ["LiveStreams"]
 
-_QUEUE = 256
+_LIMIT_BYTES = 32 * 2**20
+_LIMIT_ELEMENTS = 256
 
-_Element = tuple[str, str, str, dict[str, float], dict[str, Array]]
+
+class _Element(NamedTuple):
+    depot: str
+    stream: str
+    key: str
+    n: int
+    numbers: dict[str, float]
+    arrays: dict[str, Array]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
 
 
 class LiveStreams:
-    """Takes elements from device threads, never waits, publishes in a thread of its own."""
+    """Takes elements from device threads, never waits, publishes in a thread of its own.
 
-    def __init__(self) -> None:
-        self.n_lost = 0
+    Args:
+        limit_bytes: what waits to be published holds at most so much [byte]; the newest is lost.
+    """
+
+    def __init__(self, limit_bytes: int = _LIMIT_BYTES) -> None:
+        self.losses: Counter[str] = Counter()
+        self._limit_bytes = limit_bytes
         self._targets: dict[str, tuple[str, str]] = {}
-        self._queue: queue.Queue[_Element | None] = queue.Queue(_QUEUE)
+        self._numbers: dict[str, tuple[str, int]] = {}
+        self._waiting: deque[_Element] = deque()
+        self._waiting_bytes = 0
+        self._is_stopping = False
+        self._news = threading.Condition()
         self._publishers: dict[tuple[str, str], StreamPublisher] = {}
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         self._thread.start()
+
+    @property
+    def n_lost(self) -> int:
+        """Return how many elements were lost on this side."""
+        return self.losses.total()
 
     def aim(self, instrument: str, depot: str, key: str) -> None:
         """Say where the elements of an instrument go from now on, and under which key."""
@@ -40,39 +70,75 @@ class LiveStreams:
 
         def emit(stream: str, numbers: Mapping[str, float], arrays: Mapping[str, Array], /) -> None:
             depot, key = self._targets.get(instrument, ("", ""))
-            if not depot:
-                return
-            element = (depot, f"{instrument}.{stream}", key, dict(numbers), dict(arrays))
-            try:
-                self._queue.put_nowait(element)
-            except queue.Full:
-                self.n_lost += 1
+            if depot:
+                self._add(depot, f"{instrument}.{stream}", key, numbers, arrays)
 
         return emit
 
     def stop(self) -> None:
-        """End the thread; what was not published is lost."""
-        try:
-            self._queue.put(None, timeout=1.0)
-        except queue.Full:
-            return
+        """End the thread when it has published what waits."""
+        with self._news:
+            self._is_stopping = True
+            self._news.notify()
         self._thread.join(2.0)
 
+    def _add(
+        self,
+        depot: str,
+        stream: str,
+        key: str,
+        numbers: Mapping[str, float],
+        arrays: Mapping[str, Array],
+    ) -> None:
+        nbytes = sum(array.nbytes for array in arrays.values())
+        with self._news:
+            last_key, last_n = self._numbers.get(stream, ("", -1))
+            n = last_n + 1 if key == last_key else 0
+            self._numbers[stream] = (key, n)
+            is_full = (
+                len(self._waiting) >= _LIMIT_ELEMENTS
+                or self._waiting_bytes + nbytes > self._limit_bytes
+            )
+            if is_full:
+                self.losses[stream] += 1
+                return
+            # a camera's driver writes its next frame into the same memory
+            kept = {name: np.array(array) for name, array in arrays.items()}
+            self._waiting.append(_Element(depot, stream, key, n, dict(numbers), kept))
+            self._waiting_bytes += nbytes
+            self._news.notify()
+
     def _run(self) -> None:
-        while (element := self._queue.get()) is not None:
-            depot, stream, key, numbers, arrays = element
+        while (element := self._next()) is not None:
+            publisher = self._publisher(element.depot, element.stream)
             try:
-                is_sent = self._publisher(depot, stream).publish(key, numbers, arrays)
+                is_sent = publisher is not None and publisher.publish(
+                    element.key, element.numbers, element.arrays, element.n
+                )
             except LabError:
                 is_sent = False
-            self.n_lost += not is_sent
+            if not is_sent:
+                self.losses[element.stream] += 1
         for publisher in self._publishers.values():
             publisher.close()
 
-    def _publisher(self, depot: str, stream: str) -> StreamPublisher:
+    def _next(self) -> _Element | None:
+        with self._news:
+            while not self._waiting:
+                if self._is_stopping:
+                    return None
+                self._news.wait()
+            element = self._waiting.popleft()
+            self._waiting_bytes -= element.nbytes
+            return element
+
+    def _publisher(self, depot: str, stream: str) -> StreamPublisher | None:
         place = (depot, stream)
         if place not in self._publishers:
             for other in [p for p in self._publishers if p[1] == stream]:
                 self._publishers.pop(other).close()
-            self._publishers[place] = StreamPublisher(depot, stream)
+            try:
+                self._publishers[place] = StreamPublisher(depot, stream)
+            except LabError:
+                return None
         return self._publishers[place]

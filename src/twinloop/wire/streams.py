@@ -104,7 +104,11 @@ class StreamPublisher(_Line):
         self._key, self._n = "", 0
 
     def publish(
-        self, key: str, about: dict[str, Any], arrays: dict[str, NDArray[Any]] | None = None
+        self,
+        key: str,
+        about: dict[str, Any],
+        arrays: dict[str, NDArray[Any]] | None = None,
+        n: int | None = None,
     ) -> bool:
         """Publish without waiting; False when the element was lost.
 
@@ -112,12 +116,16 @@ class StreamPublisher(_Line):
             key: what it belongs to; numbers start again with each new key.
             about: JSON, small.
             arrays: by name, at most 8 and 1 MiB in all.
+            n: its number under the key, where elements were numbered (and may have been lost)
+                before they came here; counted here without it.
 
         Raises:
             MessageRejected: too many or too large.
         """
         if key != self._key:
             self._key, self._n = key, 0
+        if n is not None:
+            self._n = n
         arrays = arrays or {}
         refs = tuple(describe(name, array, inline=True) for name, array in arrays.items())
         if len(refs) >= MAX_DEPOT_FRAMES or sum(ref.nbytes for ref in refs) > CHUNK_BYTES:
