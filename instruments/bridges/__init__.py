@@ -1,0 +1,1 @@
+"""Bridges: instruments that already live elsewhere, as instruments here; each an optional extra."""
