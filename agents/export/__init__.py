@@ -1,0 +1,1 @@
+"""Data of a run for other programs: NeXus files, Parquet tables, bluesky documents."""
