@@ -23,6 +23,7 @@ find it as "module:Name".
 
 import asyncio
 import inspect
+import re
 import sys
 import threading
 import types
@@ -45,11 +46,13 @@ from twinloop.units import Unit
 
 __all__ = [
     "DriverThread",
+    "Reconciler",
     "instrument_class",
     "make_action",
     "make_readout",
     "unit_called",
     "unit_in_name",
+    "with_unit",
 ]
 
 T = TypeVar("T")
@@ -278,12 +281,15 @@ _SPELLED = {
 
 
 # a name may end with any word: only what a laboratory means by it counts ("is_in" is no inch)
-_IN_NAMES = frozenset(
-    "K C degC s ms us ns h Hz kHz MHz GHz V mV uV kV A mA uA nA pA W mW uW kW m mm um nm cm pm "
-    "Pa hPa kPa MPa mbar ubar bar Torr mTorr psi g mg ug kg L mL uL mol mmol umol mM rpm deg mrad "
-    "rad eV keV meV N mN T mT ohm kohm J mJ counts dB ML".split()
+_IN_NAMES = (
+    {"K", "C", "degC", "s", "ms", "us", "ns", "h", "Hz", "kHz", "MHz", "GHz", "rpm", "dB"}
+    | {"V", "mV", "uV", "kV", "A", "mA", "uA", "nA", "pA", "W", "mW", "uW", "kW", "ohm", "kohm"}
+    | {"m", "mm", "um", "nm", "cm", "pm", "deg", "mrad", "rad", "counts", "ML", "T", "mT"}
+    | {"Pa", "hPa", "kPa", "MPa", "mbar", "ubar", "bar", "Torr", "mTorr", "psi", "N", "mN"}
+    | {"g", "mg", "ug", "kg", "L", "mL", "uL", "mol", "mmol", "umol", "mM"}
+    | {"eV", "keV", "meV", "J", "mJ"}
 )
-_BELOW = frozenset({"min", "cm2", "mm2"})
+_BELOW = {"min", "cm2", "mm2"}
 
 
 def unit_called(symbol: str, where: str = "unit") -> Unit:
@@ -299,7 +305,7 @@ def unit_called(symbol: str, where: str = "unit") -> Unit:
     if symbol in _SPELLED:
         return _SPELLED[symbol]
     try:
-        parsed = _registry().parse_units(symbol)
+        parsed = _registry().parse_units(re.sub(r"(?<=[a-zA-Z])(\d)", r"**\1", symbol))
     except Exception as err:  # pint raises many kinds; each means: not a unit
         raise ArgumentError(where, symbol, f"a unit such as mm, mL/min or degC ({err})") from err
     return Unit(symbol, f"{parsed}")
