@@ -16,6 +16,7 @@ from twinloop.analysts.interface import Analyst, quantity
 from twinloop.analysts.recovery import fit_recovery
 from twinloop.analysts.streaks import Screen, correlation_per_A, first_order_px
 from twinloop.errors import ArgumentError
+from twinloop.lattice_constants import MONOLAYER_A
 from twinloop.results import Array, Result
 from twinloop.simulators.rheed import antiphase_incidence_deg, wavelength_A
 
@@ -102,7 +103,7 @@ class RHEEDFramesAnalyst(Analyst, name="rheed_frames"):
 
     energy_keV: float = Field(default=15.0, gt=1)
     pixel_deg: float = Field(default=0.02, gt=0)
-    step_height_A: float = Field(default=2.8, gt=0)
+    step_height_A: float = Field(default=MONOLAYER_A, gt=0)
     dark_counts: float = Field(default=40.0, ge=0)
     period_sd: float = Field(default=0.015, gt=0)
     pixel_sd: float = Field(default=2e-3, gt=0)

@@ -6,9 +6,8 @@ others, because kinematic theory does not hold there. The instrument's scale and
 
 Source: form factors of Ga, Al and As: Waasmaier & Kirfel, Acta Cryst. A51, 416 (1995), doi:10.1107/
 S0108767394013292; f', f'' at 8.05 keV: Chantler, J. Phys. Chem. Ref. Data 29, 597 (2000), doi:10.1063/
-1.1321055; lattice constants: Vurgaftman, Meyer & Ram-Mohan, J. Appl. Phys. 89, 5815 (2001),
-doi:10.1063/1.1368156; thermal displacement: B of 0.64 and 0.54 A^2 (Ga, As) after Reid, Acta Cryst.
-A39, 1 (1983), doi:10.1107/S0108767383000021.
+1.1321055; lattice and elastic constants: `twinloop.lattice_constants`; thermal displacement: B
+of 0.64 and 0.54 A^2 (Ga, As) after Reid, Acta Cryst. A39, 1 (1983), doi:10.1107/S0108767383000021.
 """
 
 import math
@@ -18,14 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinloop.lattice_constants import (
+    ALAS_A,
+    ALAS_C12_OVER_C11,
+    GAAS_A,
+    GAAS_C12_OVER_C11,
+    MONOLAYER_A,
+)
+
 __all__ = ["FilmShape", "RodModel", "coherent_spacing_A", "layer_parts", "momentum_per_A"]
 
-GAAS_A, ALAS_A = 5.65325, 5.6611
-SPACING_A = GAAS_A / 2.0
+SPACING_A = MONOLAYER_A
 """Distance of cation layers of the substrate [A]."""
-
-C12_OVER_C11 = (566.0 / 1221.0, 534.0 / 1250.0)
-"""Of GaAs and AlAs [1]."""
 
 GALLIUM = (
     (15.758946, 6.841123, 4.121016, 2.714681, 2.395246),
@@ -75,7 +78,7 @@ class FilmShape:
 def coherent_spacing_A(aluminium: float) -> float:
     """Return the layer spacing of a film that is strained to the substrate [A]."""
     free_A = GAAS_A + (ALAS_A - GAAS_A) * aluminium
-    ratio = C12_OVER_C11[0] + (C12_OVER_C11[1] - C12_OVER_C11[0]) * aluminium
+    ratio = GAAS_C12_OVER_C11 + (ALAS_C12_OVER_C11 - GAAS_C12_OVER_C11) * aluminium
     return 0.5 * (free_A + 2.0 * ratio * (free_A - GAAS_A))
 
 

@@ -7,9 +7,8 @@ substrate's, the layer distance follows from elasticity. Successive cation layer
 shifted by half a mesh; the growth simulation stacks them straight, and the atoms made here follow
 the crystal.
 
-Source: lattice and elastic constants at 300 K from Vurgaftman, Meyer & Ram-Mohan, J. Appl. Phys. 89,
-5815 (2001), doi:10.1063/1.1368156, tables I and II; tetragonal distortion of a coherent film: Hornstra
-& Bartels, J. Cryst. Growth 44, 513 (1978), doi:10.1016/0022-0248(78)90292-0.
+Source: lattice and elastic constants: `twinloop.lattice_constants`; tetragonal distortion of a coherent film:
+Hornstra & Bartels, J. Cryst. Growth 44, 513 (1978), doi:10.1016/0022-0248(78)90292-0.
 """
 
 from dataclasses import dataclass
@@ -20,6 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.errors import ArgumentError
+from twinloop.lattice_constants import (
+    ALAS_A,
+    ALAS_C12_OVER_C11,
+    GAAS_A,
+    GAAS_C12_OVER_C11,
+    MESH_A,
+    MONOLAYER_A,
+)
 from twinloop.simulators.structure import AtomicStructure
 
 __all__ = [
@@ -30,14 +37,6 @@ __all__ = [
     "FilmStructure",
     "film_monolayer_A",
 ]
-
-GAAS_A = 5.65325
-ALAS_A = 5.6611
-MESH_A = GAAS_A / sqrt(2.0)
-MONOLAYER_A = GAAS_A / 2.0
-
-ALAS_C12_OVER_C11 = 534.0 / 1250.0
-GAAS_C12_OVER_C11 = 566.0 / 1221.0
 
 GALLIUM, ALUMINIUM, ARSENIC = 31, 13, 33
 RMS_A = {GALLIUM: 0.090, ALUMINIUM: 0.090, ARSENIC: 0.083}

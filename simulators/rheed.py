@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.errors import ArgumentError
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 
 __all__ = [
     "antiphase_incidence_deg",
@@ -123,8 +124,8 @@ def frame(
     *,
     energy_keV: float = 15.0,
     incidence_deg: float | None = None,
-    lattice_A: float = 4.0,
-    step_height_A: float = 2.8,
+    lattice_A: float = MESH_A,
+    step_height_A: float = MONOLAYER_A,
     azimuth_deg: float = 0.0,
     steps: int = 0,
     shape: tuple[int, int] = (96, 96),
@@ -141,8 +142,8 @@ def frame(
         heights: shape (L, L) [ML]; L * lattice_A plays the transfer width of the beam.
         energy_keV: of the beam [keV].
         incidence_deg: glancing angle [deg]; None: the second anti-phase angle.
-        lattice_A: lattice constant of the surface [A].
-        step_height_A: height of a monolayer step [A].
+        lattice_A: lattice constant of the surface; that of GaAs(001) [A].
+        step_height_A: height of a monolayer step; that of GaAs(001) [A].
         azimuth_deg: any; 0: the beam runs along the first axis of `heights`. Between the axes the
             reciprocal lattice of the finite surface is interpolated.
         steps: of a vicinal surface in L sites, ascending along the second axis.

@@ -22,6 +22,7 @@ from scipy import signal
 
 from twinloop.instruments.standin.settings import read_settings
 from twinloop.instruments.standin.testing import Bench
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 from twinloop.simulators import rheed
 from twinloop.simulators.effusion_cell import VAPOURS, CellShape, EffusionCell
 from twinloop.simulators.kmc import Film, GrowthParameters
@@ -95,7 +96,7 @@ def cells_and_heater() -> list[Row]:
     loop = TemperatureLoop(body, gains, start_K=800.0)
     loop.ask(801.0)
     times_s = np.arange(301) * 0.1
-    _, expected = signal.step(signal.TransferFunction(*closed_loop(body, gains)), T=times_s)
+    _, expected = signal.step(signal.TransferFunction(*closed_loop(body, gains, 800.5)), T=times_s)
     seen = [0.0]
     for _ in times_s[1:]:
         loop.advance(0.1)
@@ -182,7 +183,7 @@ def diffraction() -> list[Row]:
     k_per_A = 2.0 * np.pi / rheed.wavelength_A(15.0)
     found = []
     wide = {"shape": (160, 360), "pixel_deg": 0.01, "blur_px": 2.0, "background": 0.0}
-    for azimuth_deg, rows_A in ((0.0, 4.0), (45.0, 4.0 / np.sqrt(2.0))):
+    for azimuth_deg, rows_A in ((0.0, MESH_A), (45.0, MESH_A / np.sqrt(2.0))):
         view = {**wide, "pixel_deg": 0.01 if azimuth_deg == 0 else 0.015}
         profile = rheed.frame(flat, azimuth_deg=azimuth_deg, **view).sum(axis=0)
         aside = profile[200:]
@@ -201,13 +202,15 @@ def diffraction() -> list[Row]:
     stairs = np.broadcast_to((np.arange(96) * 3) // 96, (96, 96))
     sharp = {"shape": (240, 120), "pixel_deg": 0.01, "background": 0.0, "blur_px": 0.7}
     picture = rheed.frame(stairs, steps=3, **sharp)
-    incidence = np.radians(rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8))
-    apart_deg = np.degrees(2.0 * np.pi / (96 * 4.0) / k_per_A)
+    incidence = np.radians(
+        rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=MONOLAYER_A)
+    )
+    apart_deg = np.degrees(2.0 * np.pi / (96 * MESH_A) / k_per_A)
     worst = 0.0
     for line in range(60, 120, 10):
         exit_rad = np.radians((239.5 - line) * 0.01)
         q_z = k_per_A * (np.sin(exit_rad) + np.sin(incidence))
-        lean_deg = np.degrees(q_z * 3 * 2.8 / (96 * 4.0) / k_per_A)
+        lean_deg = np.degrees(q_z * 3 * MONOLAYER_A / (96 * MESH_A) / k_per_A)
         off = (int(picture[line].argmax()) - 60) * 0.01 - lean_deg
         worst = max(worst, abs((off + 0.5 * apart_deg) % apart_deg - 0.5 * apart_deg))
     reference = "rods normal to the mean surface; a pixel is 0.01 deg"

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 from twinloop.simulators import rheed
 
 HERE = Path(__file__).parent
 ENERGY_KEV, INCIDENCE_DEG = 15.0, 2.4
-LATTICE_A, STEP_A = 4.0, 2.8
+LATTICE_A, STEP_A = MESH_A, MONOLAYER_A
 GOLD = 79
 
 FLAT = np.zeros((1, 1), dtype=np.int32)

@@ -71,12 +71,15 @@ class Grown(Result):
         rate_ML_per_s: flux that the gauge read, in the scale of its calibration [ML/s].
         dose_ML: gauge flux times open time [ML].
         substrate_K: mean thermocouple reading while the shutter was open [K].
+        is_coarse: a twin ran out of its budget and finished the film with slowed diffusion, so that it
+            is a hint, not a prediction; never of a real chamber.
     """
 
     growth_s: Seconds
     rate_ML_per_s: MonolayersPerSecond
     dose_ML: Monolayers
     substrate_K: Kelvin
+    is_coarse: bool = False
 
 
 class GrownAlloy(Result):
@@ -90,6 +93,7 @@ class GrownAlloy(Result):
         aluminium: share of aluminium in what the gauge read, 0 to 1.
         gallium_ML_per_s, aluminium_ML_per_s: what it read of each cell [ML/s].
         gallium_K, aluminium_K: what the cells' thermocouples read at the end [K].
+        is_coarse: see `Grown`.
     """
 
     growth_s: Seconds
@@ -101,6 +105,7 @@ class GrownAlloy(Result):
     aluminium_ML_per_s: MonolayersPerSecond
     gallium_K: Kelvin
     aluminium_K: Kelvin
+    is_coarse: bool = False
 
 
 class CellTemperatures(Result):

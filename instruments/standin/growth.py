@@ -241,6 +241,7 @@ class Growth:
             "rate_ML_per_s": rate,
             "dose_ML": rate * self.open_s,
             "substrate_K": self._watch.mean_K(self.reading_K, self.reading_noise_K),
+            "is_coarse": float(self.is_coarse),
             **by_cell,
             **self._watch.numbers(),
         }

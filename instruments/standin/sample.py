@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from twinloop.ids import seed_of
 from twinloop.instruments.standin.settings import ChamberSettings, Truth
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 from twinloop.simulators import film_quality, rheed
 from twinloop.simulators.film_structure import FilmStructure
 from twinloop.simulators.growth_budget import GrowthBudget
@@ -34,10 +35,6 @@ a second [counts]."""
 CAMERA_ELECTRONS_PER_S = 5.0e5
 BACKGROUND = 0.05
 CAMERA_DARK_COUNTS = 40.0
-LATTICE_A = 4.0
-STEP_A = 2.8
-"""Surface lattice constant and height of a step of the twin's crystal, those of `rheed.frame` [A]."""
-
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -59,13 +56,13 @@ class View:
         """Return the glancing angle [deg]."""
         if self.incidence_deg is not None:
             return self.incidence_deg
-        return rheed.antiphase_incidence_deg(energy_keV=energy_keV, step_height_A=STEP_A)
+        return rheed.antiphase_incidence_deg(energy_keV=energy_keV, step_height_A=MONOLAYER_A)
 
     def phase_rad(self, energy_keV: float) -> float:
         """Return the phase between layers in the specular beam [rad]."""
         angle_deg = self.incidence(energy_keV)
         return rheed.specular_phase_rad(
-            energy_keV=energy_keV, incidence_deg=angle_deg, step_height_A=STEP_A
+            energy_keV=energy_keV, incidence_deg=angle_deg, step_height_A=MONOLAYER_A
         )
 
 
@@ -283,7 +280,7 @@ class Sample:
                 self.film.heights,
                 phase_rad=view.phase_rad(detector.energy_keV),
                 steps=self._settings.steps,
-                window_sites=detector.window_A / LATTICE_A,
+                window_sites=detector.window_A / MESH_A,
             )
         if view.incidence_deg is None:
             return rheed.antiphase_intensity(self.film.heights)

@@ -185,7 +185,8 @@ class LoopSettings(_Settings):
     """A heated body and its controller (see `simulators.temperature_loop`).
 
     Args:
-        body_lag_s, element_lag_s: time constants [s].
+        body_lag_s: time in which full power would warm the body by `full_power_K` without loss [s].
+        element_lag_s: time constant of the element [s].
         full_power_K: above the surroundings at full power for ever [K].
         surroundings_K: [K].
         proportional_per_K, integral_per_K_s, derivative_s_per_K: gains [1/K, 1/K/s, s/K].

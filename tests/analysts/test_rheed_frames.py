@@ -6,6 +6,7 @@ import pytest
 from twinloop.analysts.interface import find_analyst
 from twinloop.analysts.rheed_frames import RHEEDFramesAnalyst
 from twinloop.errors import ArgumentError
+from twinloop.lattice_constants import MESH_A
 from twinloop.simulators import rheed
 from twinloop.simulators.kmc import Film, GrowthParameters
 
@@ -86,7 +87,7 @@ def test_a_beam_that_does_not_recover_says_that_it_cannot_tell():
     assert empty.constant_sd_s > empty.constant_s
 
 
-def frame_of(heights, *, seed=0, lattice_A=4.0, incidence_deg=None, exposure_s=1.0):
+def frame_of(heights, *, seed=0, lattice_A=MESH_A, incidence_deg=None, exposure_s=1.0):
     expected = rheed.frame(
         heights,
         shape=(160, 192),
@@ -130,7 +131,7 @@ def test_a_rough_surface_has_broader_streaks_and_smaller_terraces():
 def test_another_glancing_angle_shows_the_same_lattice():
     frame = frame_of(grown(700.0, 1.5), incidence_deg=1.1)
     found = ANALYST.compute("streaks", frame=frame, incidence_deg=1.1)
-    assert found.lattice_A == pytest.approx(4.0, rel=0.001)
+    assert found.lattice_A == pytest.approx(MESH_A, rel=0.001)
 
 
 def test_a_dark_screen_has_no_lattice():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twinloop.errors import ArgumentError
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 from twinloop.simulators import rheed
 
 FLAT = np.zeros((64, 64), dtype=np.int32)
@@ -26,13 +27,15 @@ def test_wavelength_agrees_with_the_tables():
 
 def test_antiphase_angle_makes_an_odd_multiple_of_pi():
     for order in (0, 1, 2):
-        angle_deg = rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8, order=order)
+        angle_deg = rheed.antiphase_incidence_deg(
+            energy_keV=15.0, step_height_A=MONOLAYER_A, order=order
+        )
         phase = rheed.specular_phase_rad(
-            energy_keV=15.0, incidence_deg=angle_deg, step_height_A=2.8
+            energy_keV=15.0, incidence_deg=angle_deg, step_height_A=MONOLAYER_A
         )
         assert phase == pytest.approx((2 * order + 1) * np.pi, rel=1e-12)
         # Bragg: twice the step times the sine is a half-odd number of wavelengths.
-        path_A = 2 * 2.8 * np.sin(np.radians(angle_deg))
+        path_A = 2 * MONOLAYER_A * np.sin(np.radians(angle_deg))
         assert path_A / rheed.wavelength_A(15.0) == pytest.approx(order + 0.5)
 
 
@@ -90,7 +93,7 @@ def test_specular_pixel_follows_the_formula():
         row = flat[:, 1].argmax()
         seen = rheed.frame(heights, **arguments, **shape)[row, 1]
         phase = rheed.specular_phase_rad(
-            energy_keV=15.0, incidence_deg=angle_deg, step_height_A=2.8
+            energy_keV=15.0, incidence_deg=angle_deg, step_height_A=MONOLAYER_A
         )
         assert seen == pytest.approx(rheed.specular_intensity(heights, phase_rad=phase), abs=0.01)
 
@@ -121,9 +124,9 @@ def test_along_the_diagonal_the_streaks_of_the_zeroth_zone_stand_root_two_apart(
     """Rows of atoms along [11] are a / sqrt(2) apart, so their reciprocal rods sqrt(2) / a."""
     view = {"shape": (60, 400), "pixel_deg": 0.02, "background": 0.0}
     for azimuth_deg, spacing_A in (
-        (0.0, 4.0),
-        (45.0, 4.0 / np.sqrt(2.0)),
-        (135.0, 4.0 / np.sqrt(2.0)),
+        (0.0, MESH_A),
+        (45.0, MESH_A / np.sqrt(2.0)),
+        (135.0, MESH_A / np.sqrt(2.0)),
     ):
         picture = rheed.frame(FLAT, azimuth_deg=azimuth_deg, **view)
         found = [k - 200 for k in peaks(picture, 55, 0.01) if k > 210]
@@ -154,12 +157,14 @@ def test_the_rods_of_a_staircase_lean_with_its_mean_surface():
     view = {"shape": (240, 120), "pixel_deg": 0.01, "background": 0.0, "blur_px": 0.7}
     flat, leaning = rheed.frame(FLAT, **view), rheed.frame(stairs, steps=2, **view)
     k_per_A = 2 * np.pi / rheed.wavelength_A(15.0)
-    incidence = np.radians(rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8))
+    incidence = np.radians(
+        rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=MONOLAYER_A)
+    )
     columns = np.arange(120) - 60
     for row in (60, 90, 110):
         exit_rad = np.radians((239.5 - row) * 0.01)
         q_z = k_per_A * (np.sin(exit_rad) + np.sin(incidence))
-        lean_deg = -np.degrees(q_z * (2 * 2.8) / (64 * 4.0) / k_per_A)
+        lean_deg = -np.degrees(q_z * (2 * MONOLAYER_A) / (64 * MESH_A) / k_per_A)
         # all rods of the staircase lean alike: they are 2 pi / (64 x 4 A) apart, 0.022 deg
         apart_deg = np.degrees(2 * np.pi / 256.0 / k_per_A)
         weight = leaning[row] / leaning[row].sum()
@@ -189,11 +194,13 @@ def test_a_rough_film_shows_rows_of_spots_at_the_in_phase_angles():
     heights = np.random.default_rng(3).integers(0, 12, size=(64, 64))
     picture = rheed.frame(heights, shape=(240, 241), pixel_deg=0.02, background=0.0, blur_px=1.0)
     k_per_A = 2 * np.pi / rheed.wavelength_A(15.0)
-    incidence = np.radians(rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=2.8))
+    incidence = np.radians(
+        rheed.antiphase_incidence_deg(energy_keV=15.0, step_height_A=MONOLAYER_A)
+    )
     exits = np.radians((239.5 - np.arange(240)) * 0.02)
-    phase = k_per_A * 2.8 * (np.sin(exits) + np.sin(incidence)) / (2 * np.pi)
+    phase = k_per_A * MONOLAYER_A * (np.sin(exits) + np.sin(incidence)) / (2 * np.pi)
     # the first-order rods, whose cut with the sphere lies along the whole height
-    aside = round(float(np.degrees(np.arcsin(rheed.wavelength_A(15.0) / 4.0))) / 0.02)
+    aside = round(float(np.degrees(np.arcsin(rheed.wavelength_A(15.0) / MESH_A))) / 0.02)
     line = picture[:, 120 + aside - 1 : 120 + aside + 2].mean(axis=1)
     brightest = phase[int(line.argmax())]
     assert abs(brightest - round(brightest)) < 0.05

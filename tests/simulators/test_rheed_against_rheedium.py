@@ -10,6 +10,7 @@ crystal is the topmost layer, as here.
 import numpy as np
 import pytest
 
+from twinloop.lattice_constants import MESH_A, MONOLAYER_A
 from twinloop.simulators import rheed
 
 pytestmark = [
@@ -19,7 +20,7 @@ pytestmark = [
 ]
 
 ENERGY_KEV, INCIDENCE_DEG = 15.0, 2.4
-LATTICE_A, STEP_A = 4.0, 2.8
+LATTICE_A, STEP_A = MESH_A, MONOLAYER_A
 FLAT = np.zeros((1, 1), dtype=np.int32)
 ISLANDS = np.array([[0, 1, 1, 0], [0, 1, 2, 0], [0, 0, 1, 0], [1, 0, 0, 0]], dtype=np.int32)
 

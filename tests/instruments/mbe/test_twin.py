@@ -52,6 +52,22 @@ def test_a_growth_reports_rate_dose_and_time(bench):
     assert grown.rate_ML_per_s == pytest.approx(0.5, rel=0.05)
     assert grown.dose_ML == pytest.approx(grown.rate_ML_per_s * 4.0)
     assert grown.substrate_K == pytest.approx(650.0, abs=2.0)
+    assert grown.is_coarse is False
+
+
+def test_a_growth_beyond_its_budget_says_that_it_is_coarse():
+    bench = Bench(ChamberSettings(size=16, max_events=2_000))
+
+    async def trial():
+        await bench.prepare("s1", substrate_K=800.0)
+        command = command_for(bench.mbe, "grow", "s1", flux_ML_per_s=0.5, dose_ML=2.0)
+        return await bench.obey(bench.mbe, command), await what(bench, "grow", command)
+
+    grown, verdict = bench.run(trial())
+    bench.close()
+    assert grown.is_coarse is True
+    assert isinstance(verdict, Done)
+    assert verdict.result == grown
 
 
 def test_laboratory_time_passes_as_long_as_the_recipe(bench):

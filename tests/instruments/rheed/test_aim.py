@@ -10,6 +10,7 @@ from twinloop.instruments.rheed import RHEED, Trace
 from twinloop.instruments.rheed.interface import Aimed
 from twinloop.instruments.standin.settings import CameraSettings, ChamberSettings, DetectorSettings
 from twinloop.instruments.standin.testing import Bench
+from twinloop.lattice_constants import MONOLAYER_A
 from twinloop.simulators import rheed
 
 QUIET = DetectorSettings(white_noise=0.0, floor_noise=0.0, beam_spread=0.0)
@@ -62,7 +63,7 @@ def test_the_specular_beam_has_the_phase_of_its_angle(incidence_deg):
     bench.close()
     assert aimed == Aimed(incidence_deg=incidence_deg, azimuth_deg=0.0)
     phase = rheed.specular_phase_rad(
-        energy_keV=15.0, incidence_deg=incidence_deg, step_height_A=2.8
+        energy_keV=15.0, incidence_deg=incidence_deg, step_height_A=MONOLAYER_A
     )
     expected = rheed.specular_intensity(heights, phase_rad=phase) * np.exp(-2.0 * mixing)
     assert seen.intensity == pytest.approx(20_000.0 * expected, rel=1e-6, abs=1e-6)
@@ -80,7 +81,7 @@ def test_zero_asks_for_the_antiphase_angle_again():
 
     back, (before, after) = bench.run(look())
     bench.close()
-    assert back.incidence_deg == pytest.approx(1.526, abs=0.001)
+    assert back.incidence_deg == pytest.approx(1.5115, abs=0.001)
     assert after.intensity == pytest.approx(before.intensity)
 
 

@@ -148,7 +148,7 @@ def test_the_spot_of_a_frame_is_at_the_specular_angle_and_dims_on_a_rough_film()
     assert flat.dtype == np.uint16
     assert flat.shape == (96, 96)
     row, column = np.unravel_index(int(flat.argmax()), flat.shape)
-    # second anti-phase at 15 keV, 2.8 A: arcsin(3 x 0.0994 / 11.2) = 1.53 deg, 30.5 pixels up
+    # second anti-phase at 15 keV, 2.827 A: arcsin(3 x 0.0994 / 11.31) = 1.51 deg, 30.2 pixels up
     assert (row, column) == (pytest.approx(65, abs=1), 48)
     assert flat[row, column] > 2 * int(rough[row, column])
     assert flat.max() < np.iinfo(np.uint16).max
