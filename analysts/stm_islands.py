@@ -7,8 +7,7 @@ or the first column are left out and those at the other two edges are counted wh
 side, each with the last line and column of its neighbour as its own first ones, count each island once,
 and the area that counts is less by one line and one column.
 
-Source: Gundersen, J. Microsc. 111, 219 (1977), doi:10.1111/j.1365-2818.1977.tb00062.x (unbiased
-counting frame).
+Source: Gundersen, J. Microsc. 111, 219 (1977) (unbiased counting frame).
 """
 
 from dataclasses import dataclass

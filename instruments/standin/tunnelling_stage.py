@@ -61,7 +61,7 @@ CLIP_SHARE = 1.02
 DRAG_A_PER_S = 4.0
 TOOTH_A = 0.3
 """Height of the sawtooth that an atom makes under the tip when it hops [A] (Bartels, Meyer & Rieder,
-Phys. Rev. Lett. 79, 697 (1997), doi:10.1103/PhysRevLett.79.697: 0.1 to 0.4 A for pulling)."""
+Phys. Rev. Lett. 79, 697 (1997): 0.1 to 0.4 A for pulling)."""
 
 
 class TunnellingStage(StageTwin):
@@ -135,7 +135,8 @@ class TunnellingStage(StageTwin):
         """Return what the twin hides, and the frame of the last scan as it truly was.
 
         `frame` holds x_A and y_A, where each pixel of the forward image truly lay on the specimen,
-        shape (lines, pixels) [A], and `events`, what happened to the tip and in which line.
+        shape (lines, pixels) [A], `field`, the current between surface and tip at the beginning, and
+        `events`, what happened to the tip and in which line.
         """
         return {**super().truth(), "frame": dict(self._seen)}
 
@@ -197,6 +198,7 @@ class TunnellingStage(StageTwin):
         with self._microscope(
             rng, frame.bias_V, every=frame.samples, is_level=frame.is_constant_height
         ) as micro:
+            self._seen["field"] = micro.field
             self._prepare(micro, frame)
             for n in range(frame.pixels_y):
                 self._let_drift(micro)

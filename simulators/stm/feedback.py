@@ -7,9 +7,9 @@ ln I falls with 2 kappa per angstrom. Amplifier: first order.
 `stability_border` needs no simulation: it takes the exact sampled plant behind a zero-order hold
 and finds the smallest gain at which the open loop passes through -1 (Nyquist).
 
-Source: Oliva, Anguiano, Denisenko, Aguilar & Pena, Rev. Sci. Instrum. 66, 3196 (1995),
-doi:10.1063/1.1145551 (PI loop on the logarithm of the current, piezo resonance); Astrom &
-Wittenmark, Computer-Controlled Systems, 3rd ed. (Prentice Hall, 1997), chapter 3 (sampled plants).
+Source: Anguiano, Oliva & Aguilar, Rev. Sci. Instrum. 69, 3867 (1998), doi:10.1063/1.1149191 (the
+feedback loop of a tunnelling microscope, its stability); Astrom & Wittenmark, Computer-Controlled
+Systems, 3rd ed. (Prentice Hall, 1997), chapter 3 (sampled plants).
 """
 
 from dataclasses import dataclass, replace

@@ -35,7 +35,7 @@ HOPPING_EV = -2.7
 DOPANT_SHIFT_EV = {"N": -4.0, "B": 4.0}
 """On-site shift of the dopant's pz orbital [eV]: a stand-in of the right sign and order (nitrogen
 attracts electrons, boron repels them); fits to density-functional theory differ by model (Lambin et
-al., Phys. Rev. B 86, 045448 (2012), doi:10.1103/PhysRevB.86.045448, spread it over neighbours)."""
+al., Phys. Rev. B 86, 045448 (2012), arXiv:1205.6630, spread it over neighbours)."""
 
 
 def graphene_crystal(

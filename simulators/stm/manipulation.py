@@ -6,9 +6,9 @@ hop happens with a probability that rises in the logarithm of the current, that 
 tip's height: a stand-in for the barrier that the tip lowers.
 
 Source: Eigler & Schweizer, Nature 344, 524 (1990), doi:10.1038/344524a0 (xenon on nickel: imaged at
-1 nA, dragged at 10 to 60 nA, 10 mV, 4 A/s); Stroscio & Eigler, Science 254, 1319 (1991),
-doi:10.1126/science.254.5036.1319 (threshold of the tip's height). Vacancies move by the same rule
-here, which no experiment has measured.
+1 nA, dragged at 10 to 60 nA, 10 mV, 4 A/s); Stroscio & Eigler, Science 254, 1319 (1991)
+(threshold of the tip's height). Vacancies move by the same rule here, which no experiment has
+measured.
 """
 
 from collections.abc import Callable

@@ -4,9 +4,9 @@ Creep: a piezo goes on after a step as the logarithm of time; here a sum of expo
 decade, which has memory but needs no history. Hysteresis: play operators (Prandtl and Ishlinskii),
 independent of the rate. Drift: a constant velocity and a random walk. 1/f noise: shaped spectra.
 
-Source: Croft, Shed & Devasia, J. Dyn. Syst. Meas. Control 123, 35 (2001), doi:10.1115/1.1341197
-(creep as relaxations, hysteresis and resonance of a piezo scanner); Kuhnen, Eur. J. Control 9, 407
-(2003), doi:10.3166/ejc.9.407-418 (play operators); Timmer & Konig, Astron. Astrophys. 300, 707
+Source: Croft, Shed & Devasia, J. Dyn. Syst. Meas. Control 123, 35 (2001) (creep as relaxations,
+hysteresis and resonance of a piezo scanner); Kuhnen, Eur. J. Control 9, 407 (2003) (play operators);
+Timmer & Konig, Astron. Astrophys. 300, 707
 (1995) (coloured noise from a spectrum).
 """
 

@@ -13,8 +13,9 @@ with 2 sqrt(kappa^2 + K^2), not with 2 kappa.
 Not modelled: the barrier's change with bias and distance, image charge, tips with p or d waves, the
 work function's variation along the surface.
 
-Source: Tersoff & Hamann, Phys. Rev. B 31, 805 (1985), doi:10.1103/PhysRevB.31.805; tails and derivative rule: Chen, Phys. Rev. B 42, 8841 (1990), doi:10.1103/PhysRevB.42.8841;
-decay with wave vector: Tersoff, Phys. Rev. Lett. 57, 440 (1986), doi:10.1103/PhysRevLett.57.440.
+Source: Tersoff & Hamann, Phys. Rev. B 31, 805 (1985), doi:10.1103/PhysRevB.31.805;
+tails and derivative rule: Chen, Phys. Rev. B 42, 8841 (1990), doi:10.1103/PhysRevB.42.8841; decay
+with wave vector: Tersoff, Phys. Rev. Lett. 57, 440 (1986).
 """
 
 from collections.abc import Sequence
