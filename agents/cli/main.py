@@ -12,6 +12,7 @@ from twinloop import __version__
 from twinloop.agents.cli.bench_commands import bench
 from twinloop.agents.cli.commands import LabCommand, LabGroup
 from twinloop.agents.cli.config_commands import config_app
+from twinloop.agents.cli.export_command import export
 from twinloop.agents.cli.instrument_commands import instrument_app
 from twinloop.agents.cli.people_commands import decide, pause, stop, unpause
 from twinloop.errors import ConfigError, ConfigProblem
@@ -171,7 +172,7 @@ def explain(
         typer.echo(line)
 
 
-for _command in (pause, unpause, stop, decide, bench):
+for _command in (pause, unpause, stop, decide, bench, export):
     app.command(cls=LabCommand)(_command)
 
 

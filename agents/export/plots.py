@@ -9,6 +9,8 @@ a line.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twinloop.agents.export.quantities import deviation_of
+
 __all__ = ["Plot", "plots_of"]
 
 Shape = tuple[int, ...]
@@ -104,7 +106,12 @@ def fitting(plot: Plot, shapes: Mapping[str, Shape]) -> Plot:
 
 
 def _by_shape(rest: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> list[Plot]:
-    signals = {n: s for n, s in rest.items() if s and _size(s) and not _is_axis(n, rest)}
+    deviations = {deviation_of(n, rest) for n in rest}
+    signals = {
+        n: s
+        for n, s in rest.items()
+        if s and _size(s) and n not in deviations and not _is_axis(n, rest)
+    }
     images = sorted(signals, key=lambda n: -len(signals[n]))
     return [Plot(name, _axes(name, signals[name], shapes)) for name in images]
 
