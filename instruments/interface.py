@@ -84,6 +84,8 @@ __all__ = [
     "readout",
 ]
 
+_LARGEST_INT = 2**63
+
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
@@ -183,7 +185,10 @@ class ParameterSpec:
             return self._check_other(value, where)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ArgumentError(f"{where}.{self.name}", value, f"a number in {self.unit}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer that no float holds
+            number = float("inf")
         if number - number != 0.0:  # NaN and infinity
             raise ArgumentError(f"{where}.{self.name}", value, f"a finite number in {self.unit}")
         return (
@@ -205,6 +210,8 @@ class ParameterSpec:
         except ValidationError as err:
             told = "; ".join(e["msg"] for e in err.errors()[:3])
             raise ArgumentError(named, value, f"{self.allowed} ({told})") from err
+        if isinstance(found, int) and abs(found) >= _LARGEST_INT:
+            raise ArgumentError(named, "an integer of more than 63 bits", self.allowed)
         if self.limit is not None and isinstance(found, int | float):
             self.limit.check(self.name, found, self.unit, where)
         return adapter.dump_python(found, mode="json")

@@ -18,7 +18,7 @@ from twinloop.errors import ArgumentError, ConfigError, ConfigProblem
 from twinloop.ids import Name
 from twinloop.instruments.interface import Instrument
 
-__all__ = ["AdapterSpec", "InstrumentSpec", "class_path", "make_instruments"]
+__all__ = ["AdapterSpec", "InstrumentSpec", "class_path", "load_class", "make_instruments"]
 
 
 class InstrumentSpec(BaseModel):
@@ -106,16 +106,30 @@ def make_instruments(spec: AdapterSpec) -> dict[str, Instrument]:
     return {name: _make(name, one, spec.clock_factor) for name, one in spec.instruments.items()}
 
 
-def _make(name: str, spec: InstrumentSpec, clock_factor: float) -> Instrument:
-    module, _, attribute = spec.cls.partition(":")
+def load_class(path: str, name: str) -> type[Instrument]:
+    """Return the class at "module:Class".
+
+    Args:
+        path: of the class.
+        name: of the instrument, for errors.
+
+    Raises:
+        ArgumentError: there is none, or it is no instrument.
+    """
+    module, _, attribute = path.partition(":")
     try:
         found: object = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as err:
-        raise ArgumentError(f"class of {name}", spec.cls, f"module:Class ({err})") from err
+        raise ArgumentError(f"class of {name}", path, f"module:Class ({err})") from err
     if not isinstance(found, type) or not issubclass(found, Instrument):
-        raise ArgumentError(f"class of {name}", spec.cls, "a subclass of Instrument")
+        raise ArgumentError(f"class of {name}", path, "a subclass of Instrument")
+    return found
+
+
+def _make(name: str, spec: InstrumentSpec, clock_factor: float) -> Instrument:
+    found = load_class(spec.cls, name)
     if clock_factor != 1.0 and not found.is_twin:
         raise ArgumentError(f"clock_factor of {name}", clock_factor, "1: it is not a twin")
     try:

@@ -201,3 +201,12 @@ def test_the_schema_changes_with_the_words_and_bounds_that_are_allowed():
     described = SCAN.describe()["parameters"]
     assert "constant_height" in json.dumps(described["mode"])
     assert "1024" in json.dumps(described["pixels"])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_integer_that_no_number_holds_is_refused_as_an_argument(sign: int) -> None:
+    # found by the conformance suite: it ended the adapter process
+    spec = Scanner.actions()["scan"].spec
+    for name in ("bias_V", "lines", "pixels"):
+        with pytest.raises(ArgumentError):
+            spec.check({name: sign * 10**400}, "scanner.scan")
