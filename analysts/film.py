@@ -6,15 +6,22 @@ a net of (sigma, w); the thickness stands beside it:
 
 - RHEED, with every film: a surface of two levels has the anti-phase intensity 1 - 4 sigma^2 (Lent &
   Cohen, Surf. Sci. 139, 121 (1984), doi:10.1016/0039-6028(84)90013-2); more levels make it rougher at
-  the same intensity. Atoms that crossed the interface take their share of the coherent amplitude,
-  exp(-w^2) with w in monolayers. So intensity alone cannot tell a rough film from a mixed one.
-- What the film was held at, and how long: atoms cross the interface at nu exp(-E / kT), with nu known
-  from other films to half a decade.
+  the same intensity. At glancing incidence the beam sees the topmost layers, so the interface below
+  does not show; where atoms that crossed it segregate to the surface, they take their share s of the
+  coherent amplitude, exp(-s w^2) with w in monolayers, and intensity cannot tell a rough film from a
+  mixed one.
+- What the film was held at, and how long: atoms cross the interface at nu exp(-E / kT). Without a look
+  this is all that tells of w, and it is as good as nu and the thermocouple: the same for every film,
+  so many films tell no more than one.
 - STM: sigma. STEM: w and Theta, of one lamella. XRD: Theta, and less surely w.
 
 The merit of a film that shall be smooth, abrupt and of the wanted thickness is
 
-    J = exp(-(sigma / 0.4 ML)^2 / 2 - (w / 0.6 ML)^2 / 2 - ((Theta - 6 ML) / 0.6 ML)^2 / 2).
+    J = exp(-(sigma / 0.4 ML)^2 / 2 - (w / 0.4 ML)^2 / 2 - ((Theta - 6 ML) / 0.8 ML)^2 / 2).
+
+Such a film is a tunnel barrier or the wall of a quantum well: both of its sides count alike, and a step
+of one monolayer on either shifts a level of a well of some nanometres by more than its width. A hot,
+slow growth makes the upper side smooth and washes the lower one out.
 
 What was not looked at is None, and leaves the belief as wide as it is.
 """
@@ -32,9 +39,9 @@ from twinloop.results import Result
 __all__ = ["FilmAnalyst", "FilmBelief"]
 
 ROUGHNESS_SCALE_ML = 0.4
-INTERFACE_SCALE_ML = 0.6
+INTERFACE_SCALE_ML = 0.4
 THICKNESS_ML = 6.0
-THICKNESS_SCALE_ML = 0.6
+THICKNESS_SCALE_ML = 0.8
 
 ROUGHNESS_ML = np.linspace(0.01, 1.6, 120)
 INTERFACE_ML = np.geomspace(1e-3, 3.0, 160)
@@ -70,14 +77,16 @@ class FilmAnalyst(Analyst, name="film"):
         prior_roughness_ML: mean of the exponential belief about the roughness before any look [ML].
         interdiffusion_eV: barrier of the exchange of atoms across the interface [eV].
         log_interdiffusion_rate: ln of its attempt rate [ln 1/s].
-        log_interdiffusion_sd: how well ln of the exchanged part is known before a look, with the
-            error of a thermocouple in it.
+        log_interdiffusion_sd: how well ln of the exchanged part is known before a look: 0.5 of its
+            rate, and 1 of a thermocouple that may be 15 K off at 720 K.
+        segregation: share of the atoms that crossed the interface which diffraction meets at the
+            surface [1].
         excess_ML2: variance that levels beyond two add at a smooth surface, on average [ML^2].
         excess_rough_ML2: the same where no intensity is left [ML^2].
         reproducibility: part of the merit that differs between two equal films [1].
 
     Example:
-        >>> analyst = FilmAnalyst()
+        >>> analyst = FilmAnalyst(segregation=1.0)
         >>> seen = {"rheed": 0.5, "rheed_sd": 0.02, "coverage_ML": 6.0, "coverage_ML_sd": 0.1}
         >>> seen |= {"substrate_K": 760.0, "hot_s": 40.0}
         >>> blind = analyst.compute("film", **seen)
@@ -91,7 +100,8 @@ class FilmAnalyst(Analyst, name="film"):
     prior_roughness_ML: float = Field(default=0.5, gt=0)
     interdiffusion_eV: float = Field(default=3.0, gt=0)
     log_interdiffusion_rate: float = 41.2
-    log_interdiffusion_sd: float = Field(default=0.9, gt=0)
+    log_interdiffusion_sd: float = Field(default=1.1, gt=0)
+    segregation: float = Field(default=0.0, ge=0, le=1)
     excess_ML2: float = Field(default=0.008, gt=0)
     excess_rough_ML2: float = Field(default=0.12, gt=0)
     reproducibility: float = Field(default=0.01, ge=0)
@@ -177,7 +187,7 @@ class FilmAnalyst(Analyst, name="film"):
 
         Integrated over the excess in closed form: an exponential smeared by a normal deviation.
         """
-        coherent = np.exp(-2.0 * width**2)
+        coherent = np.exp(-2.0 * self.segregation * width**2)
         two_levels = 1.0 - 4.0 * sigma**2
         lost = np.clip(1.0 - rheed / coherent, 0.0, 1.0)
         mean_excess = self.excess_ML2 + self.excess_rough_ML2 * lost**6

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from twinloop.planners.space import Floats
 
-__all__ = ["LookNoise", "condition", "knowledge_gradient"]
+__all__ = ["LookNoise", "knowledge_gradient"]
 
 _NODES = 48
 _Z, _WEIGHTS = np.polynomial.hermite_e.hermegauss(_NODES)
@@ -32,7 +32,11 @@ _BLOCK = 2**21
 
 
 def knowledge_gradient(
-    mean: Floats, covariance: Floats, variance: Floats, noise_sd: Floats
+    mean: Floats,
+    covariance: Floats,
+    variance: Floats,
+    noise_sd: Floats,
+    own: tuple[Floats, Floats] | None = None,
 ) -> Floats:
     """Return the expected rise of the best mean through one measurement, shape (c, s).
 
@@ -41,6 +45,8 @@ def knowledge_gradient(
         covariance: of each candidate with each of these places, shape (c, m).
         variance: of each candidate, shape (c,).
         noise_sd: of the measurement of each candidate by each set of looks, shape (c, s).
+        own: mean of each candidate and its covariance with its own measurement, both of shape (c,), where
+            a candidate may be chosen as well.
 
     Example:
         >>> one = np.array([1.0])
@@ -50,7 +56,9 @@ def knowledge_gradient(
         array([[0.4 , 0.28]])
     """
     spread = np.sqrt(variance[:, None] + noise_sd**2)
-    best = float(mean.max())
+    best = np.full(len(covariance), float(mean.max()))
+    if own is not None:
+        best = np.maximum(best, own[0])
     gains = np.empty(spread.shape)
     rows = max(1, _BLOCK // (mean.size * _NODES))
     for s in range(spread.shape[1]):
@@ -58,26 +66,12 @@ def knowledge_gradient(
         for first in range(0, len(moves), rows):
             part = moves[first : first + rows]
             after = (mean[None, :, None] + part[:, :, None] * _Z).max(axis=1)
-            gains[first : first + rows, s] = after @ _WEIGHTS - best
+            here = slice(first, first + rows)
+            if own is not None:
+                move = own[1][here] / np.maximum(spread[here, s], 1e-300)
+                after = np.maximum(after, own[0][here, None] + move[:, None] * _Z)
+            gains[here, s] = after @ _WEIGHTS - best[here]
     return np.maximum(gains, 0.0)
-
-
-def condition(covariance: Floats, at: NDArray[np.int64], noise_sd: Floats) -> Floats:
-    """Return the covariance after measurements that are still under way, shape (n, n).
-
-    Their outcomes are not known, so the means stay; what they will tell is no longer to be gained.
-
-    Args:
-        covariance: of all places, shape (n, n).
-        at: rows of the measured places, shape (p,).
-        noise_sd: of each measurement, shape (p,).
-    """
-    if not at.size:
-        return covariance
-    inner = covariance[np.ix_(at, at)] + np.diag(np.maximum(noise_sd, 1e-9) ** 2)
-    across = covariance[:, at]
-    left: Floats = covariance - across @ np.linalg.solve(inner, across.T)
-    return left
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -149,6 +143,33 @@ class LookNoise:
         level = self.level[0] + self.level[1] * u + self.level[2] * u**2
         sd: Floats = np.exp(level[:, None] - (looks @ self.gains)[None, :])
         return np.maximum(sd, 0.5 * self.lowest)
+
+    def parts(self, looks: NDArray[np.bool_], mean: Floats) -> tuple[Floats, Floats]:
+        """Return what the deviation of trials is made of.
+
+        Args:
+            looks: what was looked at, shape (c, m), or (m,) for all of them.
+            mean: expected results, shape (c,).
+
+        Returns:
+            The variance that is left when everything is looked at, shape (c,), and the deviation that
+            each look which was not taken leaves in, shape (c, m), 0 for the others. Their variances
+            add up to that of the trial.
+
+        Example:
+            >>> noise = LookNoise(np.log([0.5, 1.0, 1.0]), np.log([5.0, 1.0]), 0.0, 1.0, 0.1)
+            >>> left, hidden = noise.parts(np.array([False, False]), np.zeros(1))
+            >>> np.round(left, 3), np.round(hidden, 2)
+            (array([0.01]), array([[0.49, 0.  ]]))
+        """
+        looks = np.broadcast_to(looks, (len(mean), self.gains.size))
+        full = self.noise_sd(np.ones((1, self.gains.size), dtype=bool), mean)[:, 0] ** 2
+        told = np.exp(-(looks @ self.gains))
+        bare = self.noise_sd(np.zeros((1, self.gains.size), dtype=bool), mean)[:, 0]
+        all_ = np.maximum((bare * told) ** 2, full)
+        shares = (1.0 - np.exp(-2.0 * self.gains)) * ~looks
+        shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+        return full, np.sqrt((all_ - full)[:, None] * shares)
 
     def to_why(self, names: tuple[str, ...]) -> Mapping[str, float]:
         """Return by which factor each look narrows a result, for people."""

@@ -2,9 +2,13 @@
 
 The search space has, beside the knobs of an experiment, one axis for each look that a trial may do or
 leave: from 0 to 1, done at one half or above (`look_stm`). A trial always measures something; a look
-makes its result more precise and costs hours. This planner asks for the point and the set of looks
-with the largest expected gain per hour (`knowledge_gradient`): coarse and cheap where much is unknown,
-a careful look where two good films are to be told apart, none where nothing is to be gained by it.
+makes its result truer and costs hours. This planner asks for the point and the set of looks with the
+largest expected gain per hour (`knowledge_gradient`): coarse and cheap where much is unknown, a
+careful look where good films are to be told apart, none where nothing is to be gained by it.
+
+What a look would have told is not noise: films alike share it, and ten cheap looks are wrong together.
+So the belief (`look_belief`) holds a discrepancy for each look beside the landscape, learned from films
+of which it is known what was said of them with and without a look.
 
 A gain that is wide of the truth misleads a planner of this sort more than one that adds a bonus for
 the unknown: a fit to a handful of trials may be sure of a landscape that is smoother than the true one.
@@ -13,7 +17,7 @@ seen (Snoek, Larochelle & Adams, NeurIPS 25, 2951 (2012), integrated acquisition
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, ClassVar
 
@@ -23,14 +27,13 @@ from pydantic import Field
 
 from twinloop.errors import PlanningFailed
 from twinloop.planners.interface import Known, Proposal, sobol
-from twinloop.planners.knowledge_gradient import LookNoise, condition, knowledge_gradient
+from twinloop.planners.knowledge_gradient import LookNoise, knowledge_gradient
+from twinloop.planners.look_belief import LookBelief, Rows
 from twinloop.planners.plain_bo import (
     PlainBO,
     _above_zero,
     _columns,
-    _expected,
     _fitted,
-    _in_unit,
     _recall,
     expected_warnings,
 )
@@ -42,11 +45,14 @@ _COARSE = 256
 _AROUND = 24
 _ROUNDS = 4
 _KEPT = 8
-_PLACES = 96
+_PLACES = 64
 _MOST_LOOKS = 5
 _MEMO = "hyperparameters"
 _SHORTER = (1.0, 0.7, 0.5, 0.35)
 """Length scales that are considered, in units of the fitted ones [1]."""
+
+BLIND = "blind"
+"""The feature that says what each trial would have been said to be worth without any look."""
 
 
 class LookingBO(PlainBO, name="looking_bo"):
@@ -54,6 +60,9 @@ class LookingBO(PlainBO, name="looking_bo"):
 
     The first trials look at everything, at nothing, and at one thing each, so that it becomes known
     what each look is worth; others of the opening look at nothing. Their points are Sobol points.
+
+    In a campaign the hours come from the laboratory file (`cost_h` of each instrument) and from the
+    protocol, which says which axis takes which instrument; set them here only without a campaign.
 
     Args:
         base_h: laboratory time of a trial without any look [h].
@@ -69,7 +78,9 @@ class LookingBO(PlainBO, name="looking_bo"):
         1.0
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    weighs_looks: ClassVar[bool] = True
+    """A campaign gives it the hours of its protocol's looks."""
 
     base_h: Annotated[float, Field(gt=0)] = 1.0
     look_h: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
@@ -103,31 +114,47 @@ class LookingBO(PlainBO, name="looking_bo"):
         import torch
 
         axes = _Axes.of(known.space, tuple(self.look_h))
-        unit, scaled = _in_unit(known)
-        knobs = axes.without_looks(scaled)
+        knobs = axes.without_looks(known)
         with expected_warnings(), torch.device(self.device):
-            models = {n: _fitted(n, knobs, *c) for n, c in _columns(knobs).items()}
-            noise = _noise(axes, scaled, models["y"])
-            beliefs = _shorter(models["y"])
-            waiting = axes.done(scaled.pending)
-            search = _Search(knobs, axes, models, beliefs, noise, self._costs_h(axes), waiting)
+            seen = _Seen.of(axes, known, dict(known.memo.get(_MEMO, {}).get("y", {})))
+            slacks = {n: _fitted(n, knobs, *c) for n, c in _columns(knobs).items() if n != "y"}
+            search = _Search(knobs, axes, seen, slacks, self._costs_h(axes))
             choice = search.best()
         x = np.empty(known.d)
         x[axes.knobs], x[axes.looks] = choice.x, choice.looks
-        mean, sd = _expected(models["y"], choice.x)
         why = {
-            "log_gain_per_h": choice.value + float(np.log(unit)),
-            "mean": unit * mean,
-            "sd": unit * sd,
+            "log_gain_per_h": choice.value + float(np.log(seen.unit)),
+            "log_gain_per_h_unlooked": choice.unlooked + float(np.log(seen.unit)),
             "pending": float(len(known.pending)),
             "cost_h": choice.cost_h,
-            "noise_sd": unit * choice.noise_sd,
         }
-        why |= noise.to_why(tuple(self.look_h))
+        why |= seen.expected(choice.x, choice.looks)
+        why |= seen.noise.to_why(tuple(self.look_h))
         if not np.all(np.isfinite(list(why.values()))):
             raise PlanningFailed(self.name, f"not finite at the point found: {why}")
-        memo = {_MEMO: {name: _recall(model) for name, model in models.items()}}
-        return Proposal(x=x, why=why, memo=memo)
+        memo = {name: _recall(model) for name, model in slacks.items()}
+        return Proposal(
+            x=x, why=why, memo={_MEMO: memo | {"y": {"looks": seen.belief.raw.tolist()}}}
+        )
+
+    def moments(self, known: Known, x: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of the objective at points, everything looked at.
+
+        Args:
+            known: with two experiments or more.
+            x: where, shape (c, d), unit cube; its looks do not matter.
+        """
+        axes = _Axes.of(known.space, tuple(self.look_h))
+        seen = _Seen.of(axes, known, dict(known.memo.get(_MEMO, {}).get("y", {})))
+        there = Rows.of_value(x[:, axes.knobs], len(axes.names))
+        sd = seen.unit * np.sqrt(seen.belief.variance(there))
+        return seen.middle + seen.unit * seen.belief.mean(there), sd
+
+    def belief(self, known: Known, x: Floats) -> Mapping[str, Floats]:
+        """Return mean and sd of the objective at x, shape (n, d): what all looks together would say."""
+        self.prepare()
+        mean, sd = self.moments(known, x)
+        return {"mean": mean, "sd": sd}
 
     def _costs_h(self, axes: "_Axes") -> Floats:
         hours = np.array([self.look_h[name] for name in axes.names])
@@ -186,53 +213,111 @@ class _Axes:
         )
 
 
-def _noise(axes: _Axes, known: Known, model: Any) -> LookNoise:
-    """Return what each look is worth; where trials state no deviation, what the model infers."""
-    if known.n and np.all(known.y_sd > 0):
-        return LookNoise.learned(axes.done(known.x), known.y[:, 0], known.y_sd[:, 0])
-    variance = float(model.likelihood.noise.mean()) * float(known.y.var() or 1.0)
-    return LookNoise.same(max(variance, 1e-12) ** 0.5, len(axes.names))
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What trials have told: the belief, in units of the spread of their results.
+
+    Args:
+        belief: about the landscape and the discrepancies.
+        noise: what each look is worth.
+        middle, unit: of the results; the belief is about (result - middle) / unit.
+        pending: trials under way, as rows of their own.
+    """
+
+    belief: LookBelief
+    noise: LookNoise
+    middle: float
+    unit: float
+    pending: Rows | None
+
+    @classmethod
+    def of(cls, axes: _Axes, known: Known, memo: Mapping[str, Any]) -> "_Seen":
+        """Return the belief after all that is known."""
+        middle, unit = _scale(known.y[:, 0], known.y_sd[:, 0])
+        y, sd = (known.y[:, 0] - middle) / unit, known.y_sd[:, 0] / unit
+        x, looks = known.x[:, axes.knobs], axes.done(known.x)
+        if np.all(sd > 0):
+            noise = LookNoise.learned(looks, y, sd)
+        else:
+            noise = LookNoise.same(_UNSTATED, len(axes.names))
+            sd = np.full(len(y), _UNSTATED)
+        left, hidden = noise.parts(looks, y)
+        # as much as the trial itself has stated, in the proportions that all trials have
+        ratio = sd**2 / (left + (hidden**2).sum(axis=1))
+        left = left * ratio
+        rows, values = Rows(x, np.ones(len(y)), hidden * np.sqrt(ratio)[:, None], left), y
+        blind = _blind(known) / unit - known.y[:, 0] / unit
+        pairs = np.flatnonzero(np.isfinite(blind) & looks.any(axis=1))
+        if pairs.size:
+            _, without = noise.parts(np.zeros_like(looks), y)
+            hidden = (without * np.sqrt(ratio)[:, None] - rows.hidden)[pairs]
+            told = Rows(x[pairs], np.zeros(pairs.size), hidden, left[pairs])
+            rows, values = rows.with_rows(told), np.concatenate([y, blind[pairs]])
+        belief = LookBelief.fitted(rows, values, memo)
+        pending = None
+        if len(known.pending):
+            pending = _measured(
+                belief, noise, known.pending[:, axes.knobs], axes.done(known.pending)
+            )
+        return cls(belief, noise, middle, unit, pending)
+
+    def expected(self, x: Floats, looks: NDArray[np.bool_]) -> dict[str, float]:
+        """Return what is believed of a point, in the units of the objective.
+
+        `bias` is by how much a trial without any look would overstate it, `bias_sd` how well that is
+        known, `noise_sd` how far the trial as asked may stray beside what it leaves hidden.
+        """
+        at = x[None]
+        value = Rows.of_value(at, looks.size)
+        asked = _measured(self.belief, self.noise, at, looks[None])
+        hidden = _measured(self.belief, self.noise, at, np.zeros((1, looks.size), dtype=bool))
+        hidden = Rows(at, np.zeros(1), hidden.hidden, hidden.noise)
+        told = {
+            "mean": self.middle + self.unit * self.belief.mean(value)[0],
+            "sd": self.unit * self.belief.variance(value)[0] ** 0.5,
+            "bias": self.unit * self.belief.mean(hidden)[0],
+            "bias_sd": self.unit * self.belief.variance(hidden)[0] ** 0.5,
+            "noise_sd": self.unit * float(self.belief.noise(asked)[0]) ** 0.5,
+        }
+        return {name: float(value) for name, value in told.items()}
 
 
-def _moments(model: Any, x: Floats) -> tuple[Floats, Floats]:
-    """Return mean (n,) and covariance (n, n) of the objective at points (n, d), without noise."""
-    import torch
-
-    with torch.no_grad():
-        there = model.posterior(torch.as_tensor(x))
-        matrix = there.distribution.covariance_matrix
-    return there.mean[:, 0].cpu().numpy(), matrix.cpu().numpy()
+_UNSTATED = 0.05
+"""Deviation of trials that state none, in units of the spread: the fit adds what it finds."""
 
 
-def _shorter(model: Any) -> list[tuple[float, Any]]:
-    """Return models of shorter length scales with their weights, which add up to 1."""
-    import torch
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-
-    models, logs = [], []
-    for factor in _SHORTER:
-        other = deepcopy(model)
-        with torch.no_grad():
-            scales = other.covar_module.lengthscale * factor
-            other.covar_module.lengthscale = scales.clamp_min(1e-3)
-        other.train()
-        likelihood = ExactMarginalLogLikelihood(other.likelihood, other)
-        with torch.no_grad():
-            told = likelihood(other(*other.train_inputs), other.train_targets)
-        logs.append(float(told) * len(other.train_targets))
-        models.append(other.eval())
-    weights = np.exp(np.array(logs) - max(logs))
-    return [(float(w), m) for w, m in zip(weights / weights.sum(), models, strict=True)]
+def _scale(y: Floats, y_sd: Floats) -> tuple[float, float]:
+    """Return middle and spread of results; those that stray more than a quarter count for less."""
+    weights = np.ones(len(y))
+    if np.all(y_sd > 0):
+        weights = 1.0 / (y_sd**2 + np.quantile(y_sd, 0.25) ** 2)
+    middle = float(np.average(y, weights=weights))
+    return middle, float(np.sqrt(np.average((y - middle) ** 2, weights=weights))) or 1.0
 
 
+def _blind(known: Known) -> Floats:
+    """Return what each trial would have said without a look, shape (n,); NaN where it is not known."""
+    found = known.features.get(BLIND)
+    return np.full(known.n, np.nan) if found is None else found[:, 0]
+
+
+def _measured(belief: LookBelief, noise: LookNoise, x: Floats, looks: NDArray[np.bool_]) -> Rows:
+    """Return what trials at points (c, d) with looks (c, m) measure."""
+    c = len(x)
+    mean = belief.mean(Rows.of_value(x, looks.shape[1]))
+    left, hidden = noise.parts(looks, mean)
+    return Rows(x, np.ones(c), hidden, left)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class _Choice:
     """A point of the knobs with its looks, and what speaks for it."""
 
-    def __init__(
-        self, x: Floats, looks: NDArray[np.bool_], value: float, cost_h: float, noise_sd: float
-    ) -> None:
-        self.x, self.looks, self.value = x, looks, value
-        self.cost_h, self.noise_sd = cost_h, noise_sd
+    x: Floats
+    looks: NDArray[np.bool_]
+    value: float
+    unlooked: float
+    cost_h: float
 
 
 class _Search:
@@ -242,79 +327,85 @@ class _Search:
         self,
         known: Known,
         axes: _Axes,
-        models: Mapping[str, Any],
-        beliefs: Sequence[tuple[float, Any]],
-        noise: LookNoise,
+        seen: _Seen,
+        slacks: Mapping[str, Any],
         costs_h: Floats,
-        pending_looks: NDArray[np.bool_],
     ) -> None:
-        self._pending_looks = pending_looks
-        self._known, self._axes, self._models, self._costs_h = known, axes, models, costs_h
-        self._beliefs = beliefs
-        self._noise = noise
+        self._known, self._axes, self._seen = known, axes, seen
+        self._slacks, self._costs_h = slacks, costs_h
+        self._beliefs = _shorter(seen.belief, seen.pending)
         self._rng = np.random.default_rng(known.seed)
+        self._net = self._rng.random((_COARSE, known.d))
+        self._places = [self._promising(belief) for _, belief in self._beliefs]
 
     def best(self) -> _Choice:
         """Return the best of a coarse net, refined around its best by ever smaller steps."""
-        x = self._rng.random((_COARSE, self._known.d))
-        width = 0.2
+        x = self._net
+        width, unlooked = 0.2, -np.inf
         for _ in range(_ROUNDS):
             scores = self._scores(x)
+            unlooked = max(unlooked, float(scores[:, 0].max()))
             leaders = x[np.argsort(-scores.max(axis=1), kind="stable")[:_KEPT]]
             steps = self._rng.normal(0.0, width, (_KEPT, _AROUND, self._known.d))
             around = np.clip(leaders[:, None] + steps, 0.0, 1.0).reshape(-1, self._known.d)
             x, width = np.vstack([leaders, around]), width / 2.5
         scores = self._scores(x)
         row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        mean, _ = _moments(self._models["y"], x[[row]])
-        looks = self._axes.sets[column]
         return _Choice(
-            x[row],
-            looks,
-            float(scores[row, column]),
-            float(self._costs_h[column]),
-            float(self._noise.noise_sd(looks[None], mean)[0, 0]),
+            x=x[row],
+            looks=self._axes.sets[column],
+            value=float(scores[row, column]),
+            unlooked=max(unlooked, float(scores[:, 0].max())),
+            cost_h=float(self._costs_h[column]),
         )
+
+    def _promising(self, belief: LookBelief) -> Rows:
+        """Return where one might choose in the end: of a net and of all trials, what has most hope."""
+        everywhere = Rows.of_value(np.vstack([self._net, self._known.x]), len(self._axes.names))
+        hope = belief.mean(everywhere) + 2.0 * np.sqrt(belief.variance(everywhere))
+        kept = np.argsort(-hope, kind="stable")[:_PLACES]
+        return Rows.of_value(everywhere.x[kept], len(self._axes.names))
 
     def _scores(self, x: Floats) -> Floats:
         """Return log gain per hour of candidates (c, d) with each set of looks, shape (c, s)."""
-        # One may choose a candidate in the end, or where an experiment was.
-        places = self._known.x[-_PLACES:]
-        pending = self._known.pending
-        everything = np.vstack([x, places, pending])
-        c, m = len(x), len(places)
-        waiting = np.arange(c + m, len(everything), dtype=np.int64)
-        gains = np.zeros((c, len(self._axes.sets)))
-        for weight, model in self._beliefs:
-            mean, covariance = _moments(model, everything)
-            covariance = condition(covariance, waiting, self._sd_of_pending(mean[waiting]))
-            gains += weight * knowledge_gradient(
-                mean[: c + m],
-                covariance[:c, : c + m],
-                np.maximum(np.diag(covariance)[:c], 0.0),
-                self._noise.noise_sd(self._axes.sets, mean[:c]),
-            )
+        m = len(self._axes.names)
+        gains = np.zeros((len(x), len(self._axes.sets)))
+        value = Rows.of_value(x, m)
+        for (weight, belief), places in zip(self._beliefs, self._places, strict=True):
+            mean, elsewhere = belief.mean(value), belief.mean(places)
+            asked = [
+                Rows(x, np.ones(len(x)), hidden, left)
+                for left, hidden in (self._seen.noise.parts(s, mean) for s in self._axes.sets)
+            ]
+            told = belief.through(asked, places)
+            for s, (rows, (covariance, own, variance)) in enumerate(zip(asked, told, strict=True)):
+                sd = np.sqrt(belief.noise(rows))[:, None]
+                gain = knowledge_gradient(elsewhere, covariance, variance, sd, (mean, own))
+                gains[:, s] += weight * gain[:, 0]
         feasible = self._feasible(x)
         scores: Floats = (
             np.log(np.maximum(gains * feasible[:, None], 1e-300)) - np.log(self._costs_h)[None, :]
         )
         return scores
 
-    def _sd_of_pending(self, mean: Floats) -> Floats:
-        """Return how well each trial under way will measure, shape (p,)."""
-        table = self._noise.noise_sd(self._pending_looks, mean)
-        return np.diag(table).copy()
-
     def _feasible(self, x: Floats) -> Floats:
         """Return the chance of keeping every condition, shape (c,)."""
         import torch
 
         chance = np.ones(len(x))
-        for name, model in self._models.items():
-            if name == "y":
-                continue
+        for model in self._slacks.values():
             with torch.no_grad():
                 there = model.posterior(torch.as_tensor(x))
             means, sds = there.mean[:, 0].cpu().numpy(), there.variance[:, 0].sqrt().cpu().numpy()
             chance *= [_above_zero(m, s) for m, s in zip(means, sds, strict=True)]
         return chance
+
+
+def _shorter(belief: LookBelief, pending: Rows | None) -> Sequence[tuple[float, LookBelief]]:
+    """Return beliefs of shorter length scales with their weights, which add up to 1."""
+    beliefs = [belief.shortened(factor) for factor in _SHORTER]
+    logs = np.array([b.log_likelihood() for b in beliefs])
+    weights = np.exp(logs - logs.max())
+    if pending is not None:
+        beliefs = [b.waiting_for(pending) for b in beliefs]
+    return list(zip((weights / weights.sum()).tolist(), beliefs, strict=True))

@@ -1,13 +1,16 @@
 """Grow a film, look at it as far as it is worth it, and say how good it is.
 
 The point says how to grow and which of three looks to take: `look_stm`, `look_xrd`, `look_stem`, each
-taken at 0.5 and above. RHEED watches every film. The film goes to the tip first, while its surface is
+taken at 0.5 and above; what a look costs in hours stands in the laboratory file, with its instrument. RHEED watches every film. The film goes to the tip first, while its surface is
 clean, then to the X-rays, which do it no harm, and to the electron beam last, because a lamella is cut
 out of it there. Instruments that are not asked are given back at once, the others one by one, so that
 the next film grows while this one is looked at.
+
+A film that was looked at is judged twice: by all that was seen of it, and by diffraction alone, as a
+film that nobody looked at would have been. The difference is what the looks were worth.
 """
 
-from twinloop.analysts.film import FilmAnalyst
+from twinloop.analysts.film import FilmAnalyst, FilmBelief
 from twinloop.analysts.rheed import RHEEDAnalyst
 from twinloop.analysts.stem import STEMAnalyst
 from twinloop.analysts.stm import STMAnalyst
@@ -46,6 +49,7 @@ class Judged(Outcome):
     Args:
         merit: the objective: smooth, abrupt, and 6 ML thick.
         merit_sd: its standard deviation; smaller the more was looked at.
+        merit_blind: what it would have been said to be without any look.
         roughness_ML: root mean square roughness.
         interface_ML: standard deviation of the interface profile.
         thickness_ML: thickness of the film.
@@ -56,6 +60,8 @@ class Judged(Outcome):
 
     merit: Dimensionless
     merit_sd: Dimensionless
+    merit_blind: Dimensionless
+    merit_blind_sd: Dimensionless
     roughness_ML: Monolayers
     roughness_ML_sd: Monolayers
     interface_ML: Monolayers
@@ -68,7 +74,7 @@ class Judged(Outcome):
     substrate_K: Kelvin
 
 
-@protocol(version=1)
+@protocol(version=2, looks={"look_stm": "stm", "look_xrd": "xrd", "look_stem": "stem"})
 async def grow_and_look(
     trial: Trial[Looked],
     mbe: MBE,
@@ -121,7 +127,24 @@ async def _pass_on(trial: Trial[Looked], here: Place, target: STM | XRD | STEM) 
 async def _judged(
     analyst: FilmAnalyst, grown: Sight, tip: Sight, rays: Sight, beam: Sight
 ) -> Judged:
-    seen = await analyst.film(
+    blind = await _told(analyst, grown, nothing(), nothing(), nothing())
+    is_looked_at = any(sight.values for sight in (tip, rays, beam))
+    seen = await _told(analyst, grown, tip, rays, beam) if is_looked_at else blind
+    return Judged(
+        **seen.model_dump(),
+        merit_blind=blind.merit,
+        merit_blind_sd=blind.merit_sd,
+        rheed_intensity=grown.value("intensity"),
+        rheed_intensity_sd=grown.sd("intensity"),
+        growth_s=grown.value("growth"),
+        substrate_K=grown.value("substrate"),
+    )
+
+
+async def _told(
+    analyst: FilmAnalyst, grown: Sight, tip: Sight, rays: Sight, beam: Sight
+) -> FilmBelief:
+    return await analyst.film(
         rheed=grown.value("intensity"),
         rheed_sd=grown.sd("intensity"),
         coverage_ML=grown.value("thickness"),
@@ -136,11 +159,4 @@ async def _judged(
         stem_thickness_ML_sd=beam.get_sd("thickness"),
         stem_interface_ML=beam.get("interface"),
         stem_interface_ML_sd=beam.get_sd("interface"),
-    )
-    return Judged(
-        **seen.model_dump(),
-        rheed_intensity=grown.value("intensity"),
-        rheed_intensity_sd=grown.sd("intensity"),
-        growth_s=grown.value("growth"),
-        substrate_K=grown.value("substrate"),
     )

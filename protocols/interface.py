@@ -222,9 +222,16 @@ class Protocol(Generic[PointT]):
         source_digest: digest of the source text; the journal keeps it.
         point_type, outcome_type: what it tries and what it finds.
         parameters: class of each instrument and analyst by parameter name.
+        looks: parameter of the instrument that each look takes, by the field of the Point that asks
+            for it.
     """
 
-    def __init__(self, function: Callable[..., Awaitable[Outcome]], version: int) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Awaitable[Outcome]],
+        version: int,
+        looks: Mapping[str, str] | None = None,
+    ) -> None:
         self.function, self.version = function, version
         self.name = function.__name__
         self.__doc__ = function.__doc__
@@ -251,6 +258,14 @@ class Protocol(Generic[PointT]):
             if not isinstance(hint, type):
                 raise ArgumentError(f"{self.name}: {name}", hint, "an Instrument or Analyst class")
             self.parameters[name] = hint
+        self.looks = dict(looks or {})
+        for axis, parameter in self.looks.items():
+            if axis not in self.point_type.model_fields:
+                allowed = f"fields of {self.point_type.__name__}"
+                raise ArgumentError(f"{self.name}: looks", axis, allowed)
+            if parameter not in self.instruments():
+                allowed = f"one of its instruments: {', '.join(self.instruments())}"
+                raise ArgumentError(f"{self.name}: looks.{axis}", parameter, allowed)
 
     def instruments(self) -> dict[str, type[Instrument]]:
         """Return the instrument classes by parameter name."""
@@ -292,18 +307,22 @@ def _checker(
     return lambda arguments: check(arguments, where)
 
 
-def protocol(*, version: int) -> Callable[[Callable[..., Any]], Protocol[Any]]:
+def protocol(
+    *, version: int, looks: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Protocol[Any]]:
     """Make an `async def` a protocol.
 
     Args:
         version: raise it when you change what a trial does; running trials keep the old one.
+        looks: fields of the Point that ask for a look at 0.5 and above, each with the parameter of the
+            instrument that looks; a planner weighs them by what that instrument costs in hours.
 
     Raises:
         ArgumentError: the signature cannot be injected.
     """
 
     def decorate(function: Callable[..., Any]) -> Protocol[Any]:
-        return Protocol(function, version)
+        return Protocol(function, version, looks)
 
     return decorate
 

@@ -45,7 +45,7 @@ def known_at(
         pending=pending,
         simulations=None if current is None else _simulations(state, space, current),
         theory=current,
-        features={} if current is None else _features(state, current),
+        features=_blind(state) if current is None else _features(state, current),
         basis=state.seq,
         proposal=number,
         campaign_seed=state.started.seed if state.started else 0,
@@ -100,6 +100,20 @@ def _features(state: CampaignState, theory: Theory) -> dict[str, NDArray[Any]]:
         name: np.array([_measured(t.outcome, name) for t in state.observations]).reshape(-1, 2)
         for name in theory.observables[1:]
     }
+
+
+def _blind(state: CampaignState) -> dict[str, NDArray[Any]]:
+    """Return what each trial would have said of the objective without any look, larger is better.
+
+    It is the field OBJECTIVE_blind of an Outcome, where a protocol has one.
+    """
+    goal = state.started.config.get("goal", {}) if state.started else {}
+    objective = goal.get("maximise") or goal.get("minimise") or ""
+    name, sign = f"{objective}_blind", 1.0 if goal.get("maximise") else -1.0
+    if not any(name in t.outcome for t in state.observations):
+        return {}
+    rows = [_measured(t.outcome, name) for t in state.observations]
+    return {"blind": np.array([(sign * value, sd) for value, sd in rows])}
 
 
 def _measured(outcome: Mapping[str, Any], name: str) -> tuple[float, float]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["config_app"]
 
+_HOURS = ("base_h", "look_h")
+"""Options that a planner of looks is given, not asked for."""
+
 config_app = typer.Typer(
     cls=LabGroup,
     no_args_is_help=True,
@@ -100,12 +103,13 @@ def describe(campaign: "Campaign") -> list[str]:
     protocol, lab, goal = campaign.protocol, campaign.laboratory, campaign.goal
     hours = campaign.budget.lab_h
     budget = f"{campaign.budget.experiments} experiments"
-    options = {k: v for k, v in campaign.planner.items() if k != "name"}
+    options = {k: v for k, v in campaign.planner.items() if k not in {"name", *_HOURS}}
     return [
         f"campaign    {campaign.name}, seed {campaign.seed}",
         f"protocol    {protocol.name}, version {protocol.version}, source {protocol.source_digest[:12]}",
         f"laboratory  {lab.name}, {lab.clock_factor:g} laboratory seconds in one real second",
         *(f"  {line}" for line in _instruments(campaign)),
+        *_looks(campaign),
         "search",
         *(
             f"  {d.name:20} {d.low:g} to {d.high:g} {d.unit}{' (log)' * (d.scale == 'log')}"
@@ -117,6 +121,15 @@ def describe(campaign: "Campaign") -> list[str]:
         + "".join(f", {k} {v}" for k, v in options.items()),
         f"budget      {budget}" + (f", {hours:g} h of laboratory time" if hours else ""),
     ]
+
+
+def _looks(campaign: "Campaign") -> list[str]:
+    """Return what a trial costs with and without each look, where the planner weighs them."""
+    base_h, look_h = (campaign.planner.get(option) for option in _HOURS)
+    if not look_h:
+        return []
+    looks = ", ".join(f"{name} {hours:g} h" for name, hours in look_h.items())
+    return [f"hours       {base_h:g} h for each trial; more with {looks}"]
 
 
 def _instruments(campaign: "Campaign") -> list[str]:

@@ -39,6 +39,7 @@ class LabInstrument:
         settings: all of its fields, as JSON.
         served: name of the adapter that serves it; None for a twin on Ray.
         num_cpus, num_gpus: what a twin adds to the share of the actor of the twins.
+        cost_h: laboratory time that one sample costs there [h]; None: the file does not say.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LabInstrument:
     served: str | None
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    cost_h: float | None = None
 
     @property
     def is_twin(self) -> bool:
@@ -71,7 +73,8 @@ class LabInstrument:
             head: dict[str, Any] = {"served": self.served, "class": self.class_name}
         else:
             head = {"twin": self.class_name, "num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
-        return {**head, "settings": dict(self.settings)}
+        cost = {} if self.cost_h is None else {"cost_h": self.cost_h}
+        return {**head, **cost, "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ def _instrument(
         served=line.served,
         num_cpus=1.0 if line.num_cpus is None else line.num_cpus,
         num_gpus=line.num_gpus or 0.0,
+        cost_h=line.cost_h,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from twinloop.agents.config.campaign_file import Reference
-from twinloop.agents.config.section import Section, refused
+from twinloop.agents.config.section import LabHours, Section, refused
 from twinloop.ids import Name
 
 __all__ = ["RESERVED_AGENTS", "AdapterSection", "InstrumentLine", "LaboratoryFile"]
@@ -34,6 +34,12 @@ class InstrumentLine(Section):
         "where that class is only installed beside the machine",
     )
     settings: dict[str, Any] = Field(default={}, description="fields of that class")
+    cost_h: LabHours | None = Field(
+        default=None,
+        ge=0,
+        description="laboratory time that one sample costs here, transfer included [h], or '50 min'; "
+        "needed where a planner weighs looks",
+    )
     num_cpus: float | None = Field(
         default=None,
         ge=0,

@@ -11,6 +11,7 @@ from twinloop.agents.config.campaign_file import Bounds, CampaignFile, Range, Th
 from twinloop.agents.config.fields import NumberField, number_fields
 from twinloop.agents.config.finding import find_file
 from twinloop.agents.config.laboratory import LabInstrument, Laboratory, read_laboratory
+from twinloop.agents.config.looks import looks_h, with_hours
 from twinloop.agents.config.problems import Findings, Place, Words
 from twinloop.agents.config.section import read_section
 from twinloop.agents.config.yaml_text import Document, read_yaml
@@ -44,6 +45,11 @@ def read_campaign(path: Path, findings: Findings) -> Campaign | None:
         return None
     space = _space(file.search, protocol, top.at("search"), findings)
     goal = _goal(file, protocol, top.at("goal"), findings)
+    bound = {}
+    if laboratory is not None:
+        bound = _bind(protocol, laboratory, top.at("protocol"), findings)
+        hours = looks_h(protocol, laboratory, bound)
+        planner = with_hours(planner, hours, file.planner, top.at("planner"), findings)
     if space is not None and planner is not None:
         complaint = resolve(dict(planner)).complaint(space, len(file.goal.subject_to))
         if complaint:
@@ -51,7 +57,6 @@ def read_campaign(path: Path, findings: Findings) -> Campaign | None:
             findings.problem(top.at("planner"), planner["name"], allowed)
     if laboratory is None:
         return None
-    bound = _bind(protocol, laboratory, top.at("protocol"), findings)
     _compare_limits(space, {p: laboratory.instruments[n] for p, n in bound.items()}, top, findings)
     file = _compare_theory(file, simulator, protocol, planner, top, findings)
     if findings.problems or space is None or goal is None or planner is None:

@@ -6,7 +6,9 @@ sample; never on wall time or on the order of threads.
 Interdiffusion is taken to show in the diffracted beam after the growth: atoms of the substrate that
 have mixed in segregate to the surface while the film is measured, and take their share of the
 coherent amplitude, exp(-x) with the x of `simulators.film_quality`. This is a stand-in for what a
-probe of composition would measure; it makes the measured film quality carry that loss once.
+probe of composition would measure; it makes the measured film quality carry that loss once. A chamber
+whose films are looked at by instruments that see the interface sets `segregation: 0` instead: then its
+diffraction tells of the topmost layers alone, as at glancing incidence.
 """
 
 from collections import Counter
@@ -35,6 +37,7 @@ a second [counts]."""
 CAMERA_ELECTRONS_PER_S = 5.0e5
 BACKGROUND = 0.05
 CAMERA_DARK_COUNTS = 40.0
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -262,10 +265,14 @@ class Sample:
             Intensity [counts/s].
         """
         coherent = self._coherent(view)
-        coherent *= 1.0 if is_growing else float(np.exp(-2.0 * self.mixing))
+        coherent *= 1.0 if is_growing else self._left_of_the_beam()
         level = self._settings.detector.counts_per_s * self._beam * coherent
         level *= view.beam * view.screen
         return float(level + self.specular_sd(exposure_s) * rng.standard_normal())
+
+    def _left_of_the_beam(self) -> float:
+        """Return the intensity that atoms which have come up from the interface leave [1]."""
+        return float(np.exp(-2.0 * self.mixing * self._settings.detector.segregation))
 
     def usual_counts_per_s(self, view: View) -> float:
         """Return what substrates like this one have always given; 0 when it is fresh no more."""
@@ -314,7 +321,7 @@ class Sample:
             background=0.0,
         )
         smooth = _inelastic(detector.energy_keV, view.incidence_deg, shape, pixel_deg, blur_px)
-        expected = elastic * np.exp(-2.0 * self.mixing) + smooth
+        expected = elastic * self._left_of_the_beam() + smooth
         return rheed.expose(
             expected * (self._beam * view.beam * view.screen),
             exposure_s=exposure_s,

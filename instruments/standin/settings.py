@@ -164,6 +164,8 @@ class DetectorSettings(_Settings):
         floor_noise: part that no longer exposure averages away [1].
         beam_spread: standard deviation of ln beam current from sample to sample [1].
         counts_per_s: specular beam of a flat surface [counts/s].
+        segregation: share of the atoms that have crossed the interface which stands at the surface, where
+            the beam is, once the growth is over; 0: what lies below the film does not show [1].
         energy_keV: of the beam [keV].
         window_A: length on the surface that the photometer's window tells apart: it adds up all that
             is scattered by less than 1 / window_A [A]; None: the specular rod alone.
@@ -176,6 +178,7 @@ class DetectorSettings(_Settings):
     floor_noise: Dimensionless = Field(default=0.008, ge=0)
     beam_spread: Dimensionless = Field(default=0.03, ge=0)
     counts_per_s: float = Field(default=20_000.0, gt=0)
+    segregation: Dimensionless = Field(default=1.0, ge=0, le=1)
     energy_keV: float = Field(default=15.0, gt=1)
     window_A: Angstroms | None = Field(default=None, gt=0)
     camera: CameraSettings | None = None

@@ -13,6 +13,7 @@ from twinloop.agents.campaign.events import (
 )
 from twinloop.agents.campaign.known import known_at
 from twinloop.agents.campaign.reading import explain, fold, replay, status
+from twinloop.agents.campaign.state import CampaignState, apply
 from twinloop.errors import ArgumentError
 from twinloop.log.sqlite import SqliteLog
 from twinloop.planners.registry import resolve
@@ -98,3 +99,27 @@ def test_an_explanation_names_basis_pending_and_reasons(folder, name):
 def test_an_unknown_trial_is_told_which_there_are(folder, name):
     with pytest.raises(ArgumentError, match="t0000 to t0004"):
         explain(folder, name)
+
+
+def test_what_trials_would_have_said_without_a_look_is_known_larger_is_better():
+    def known_of(goal, **outcome):
+        state = CampaignState()
+        events = (
+            CampaignStarted(
+                campaign="c", seed=5, config={"search": SEARCH, "goal": goal}, protocol="p",
+                protocol_version=1, protocol_digest="d", planner="looking_bo", planner_version=1,
+                versions={}, clock_factor=1.0,
+            ),
+            Proposed(number=0, x=(0.5,), point={"a_K": 0.5}, basis=1, pending=(), seed=1, why={}, memo={}),
+            TrialStarted(trial="t0000", number=0, sample="t0000"),
+            TrialEnded(trial="t0000", number=0, state="done", y=0.4, y_sd=0.01, outcome=outcome),
+        )  # fmt: skip
+        for event in events:
+            state = apply(state, event)
+        return known_at(state, Space.of({"a_K": (0.0, 1.0)}), 1)
+
+    found = {"loss": 0.4, "loss_blind": 0.7, "loss_blind_sd": 0.2}
+    minimised = known_of({"minimise": "loss"}, **found)
+    assert minimised.features["blind"].tolist() == [[-0.7, 0.2]]
+    assert known_of({"maximise": "loss"}, **found).features["blind"].tolist() == [[0.7, 0.2]]
+    assert known_of({"maximise": "loss"}, loss=0.4).features == {}

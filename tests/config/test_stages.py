@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from twinloop.agents.config.interface import load_campaign, load_laboratory
+from twinloop.agents.config.interface import load_laboratory
 from twinloop.agents.config.laboratory import with_places
 from twinloop.errors import ConfigError
 
@@ -19,14 +19,6 @@ def test_two_instruments_that_hold_a_sample_need_an_adapter_each(tmp_path):
     path.write_text(text.replace("  xrd:     {start: demo}\n", ""))
     with pytest.raises(ConfigError, match="an adapter of its own: stm serves stm"):
         load_laboratory(str(path))
-
-
-def test_a_look_that_is_not_searched_is_told(tmp_path):
-    text = shipped("campaigns", "grow_and_look.yaml").replace("look_stm: 0.9", "look_afm: 0.9")
-    path = tmp_path / "campaign.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="look_afm, which is not searched"):
-        load_campaign(str(path))
 
 
 def test_a_twin_gets_the_places_of_its_run_where_it_names_none(tmp_path):

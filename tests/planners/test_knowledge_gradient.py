@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from twinloop.planners.knowledge_gradient import LookNoise, condition, knowledge_gradient
+from twinloop.planners.knowledge_gradient import LookNoise, knowledge_gradient
 
 
 def test_two_places_have_the_closed_form_of_the_expected_improvement():
@@ -32,14 +32,6 @@ def test_a_better_look_never_tells_less():
     assert np.all(gains >= 0)
 
 
-def test_what_is_being_measured_is_no_longer_to_be_gained():
-    covariance = np.array([[1.0, 0.9], [0.9, 1.0]])
-    left = condition(covariance, np.array([1]), np.array([0.1]))
-    # textbook: 1 - 0.81 / 1.01
-    assert left[0, 0] == pytest.approx(1.0 - 0.81 / 1.01)
-    assert condition(covariance, np.array([], dtype=int), np.array([])) is covariance
-
-
 def test_what_looks_are_worth_is_found_again_among_results_of_all_heights():
     rng = np.random.default_rng(2)
     looks, y = rng.random((30, 3)) > 0.5, rng.random(30)
@@ -56,3 +48,33 @@ def test_what_looks_are_worth_is_found_again_among_results_of_all_heights():
 def test_a_look_that_nobody_has_tried_is_worth_nothing_yet():
     found = LookNoise.learned(np.zeros((3, 2), dtype=bool), np.arange(3.0), np.full(3, 0.2))
     np.testing.assert_allclose(found.noise_sd(np.array([[True, True]]), np.ones(1)), 0.2, rtol=1e-3)
+
+
+def test_what_the_looks_take_away_adds_up_to_the_deviation_without_any():
+    rng = np.random.default_rng(4)
+    looks, y = rng.random((40, 3)) > 0.5, rng.random(40)
+    told = (0.05 + 0.1 * y) / (5.0 ** looks[:, 0]) / (2.0 ** looks[:, 2])
+    found = LookNoise.learned(looks, y, told)
+    none, some = np.zeros(3, dtype=bool), np.array([True, False, False])
+    left, hidden = found.parts(none, np.array([0.2, 0.8]))
+    bare = found.noise_sd(np.zeros((1, 3), dtype=bool), np.array([0.2, 0.8]))[:, 0]
+    np.testing.assert_allclose(left + (hidden**2).sum(axis=1), bare**2)
+    rest, missing = found.parts(some, np.array([0.2, 0.8]))
+    np.testing.assert_allclose(
+        rest + (missing**2).sum(axis=1),
+        found.noise_sd(some[None], np.array([0.2, 0.8]))[:, 0] ** 2,
+    )
+    assert np.all(missing[:, 0] == 0)
+    # the sharper look takes more away, one that tells nothing next to nothing
+    assert np.all(hidden[:, 0] > hidden[:, 2])
+    assert np.all(hidden[:, 1] < 0.25 * hidden[:, 2])
+
+
+def test_a_candidate_may_be_chosen_itself():
+    # the same two places, once among the places and once as the candidate's own
+    mean, noise = np.array([0.3, 0.0]), np.array([[0.5]])
+    listed = knowledge_gradient(mean, np.array([[0.1, 0.8]]), np.array([0.8]), noise)
+    own = knowledge_gradient(
+        mean[:1], np.array([[0.1]]), np.array([0.8]), noise, (mean[1:], np.array([0.8]))
+    )
+    np.testing.assert_allclose(own, listed)

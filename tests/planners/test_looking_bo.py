@@ -79,3 +79,53 @@ def test_what_does_not_fit_the_search_is_told_before_anything_starts(options, sp
 
 def test_what_fits_is_not_complained_about():
     assert LookingBO(look_h=LOOKS_H).complaint(SPACE, 1) == ""
+
+
+def biased(n_looked: int, *, with_blind: bool) -> Known:
+    """Return trials whose cheap result overstates what lies on the right, without a word of it."""
+    rng = np.random.default_rng(8)
+    n = 14
+    x = np.column_stack([rng.random(n), np.zeros(n), rng.random(n), np.zeros(n)])
+    x[:n_looked, 1] = 1.0
+    truth = 1.0 - (x[:, 0] - 0.3) ** 2
+    bias = 1.6 * x[:, 0] ** 2
+    is_looked = x[:, 1] >= 0.5
+    sd = np.where(is_looked, 0.01, 0.3)
+    blind = np.column_stack([truth + bias, np.zeros(n)])
+    return Known.of(
+        SPACE,
+        x,
+        np.where(is_looked, truth, truth + bias)[:, None],
+        y_sd=sd[:, None],
+        features={"blind": blind} if with_blind else {},
+        proposal=n,
+    )
+
+
+def believed_best(known: Known) -> float:
+    along = np.linspace(0.0, 1.0, 41)
+    net = np.column_stack([along, np.zeros(41), np.full(41, 0.5), np.zeros(41)])
+    planner = LookingBO(look_h=LOOKS_H)
+    return float(along[np.argmax(planner.belief(known, net)["mean"])])
+
+
+def test_films_looked_at_correct_those_that_were_not():
+    known = biased(5, with_blind=True)
+    untold = Known.of(SPACE, known.x[5:], known.y[5:], y_sd=known.y_sd[5:], proposal=9)
+    # who has nothing but what was said, chooses on the far right; the truth is best at 0.3
+    assert believed_best(untold) > 0.7
+    assert believed_best(known) == pytest.approx(0.3, abs=0.2)
+
+
+def test_what_was_said_without_a_look_is_not_confused_with_what_is_true():
+    known = biased(5, with_blind=True)
+    proposal = LookingBO(look_h=LOOKS_H).ask(known)
+    assert proposal.why["bias_sd"] < 0.3
+    assert proposal.why["rung"] == "planner"
+    assert proposal.why["log_gain_per_h"] >= proposal.why["log_gain_per_h_unlooked"]
+
+
+def test_where_results_state_no_deviation_it_still_plans():
+    known = known_of(9, lambda *_: 0.05)
+    bare = Known.of(SPACE, known.x, known.y, proposal=9)
+    assert LookingBO(look_h=LOOKS_H).ask(bare).why["rung"] == "planner"

@@ -3,9 +3,10 @@
 import pytest
 
 from twinloop.agents.campaign.stepper import Stepper, StepRecord
+from twinloop.errors import ArgumentError
 from twinloop.messages import ArrayRef
 from twinloop.protocols.grow_and_look import Judged, Looked, grow_and_look
-from twinloop.protocols.interface import Trial
+from twinloop.protocols.interface import Trial, protocol
 
 ARRAY = ArrayRef(name="a", dtype="<f8", shape=(4,), nbytes=32, digest="0" * 64)
 BELIEF = {
@@ -76,6 +77,11 @@ def run(stm, xrd, stem):
     return asked, progress.outcome
 
 
+def judged(asked):
+    """Return what the analyst of films was asked, in order: without any look, then with all."""
+    return [arguments for name, arguments in asked if name == "film_analyst.film"]
+
+
 def names(asked, *methods):
     return [name for name, _ in asked if name.rpartition(".")[2] in methods]
 
@@ -86,9 +92,10 @@ def test_without_a_look_the_film_stays_where_it_grew():
     released = [a["instruments"] for name, a in asked if name == "trial.release"]
     assert released == [["stm", "xrd", "stem"], ["mbe", "rheed"]]
     assert isinstance(outcome, Judged)
-    told = dict(asked)["film_analyst.film"]
+    (told,) = judged(asked)
     assert told["stm_roughness_ML"] is None
     assert told["rheed"] == 0.6
+    assert (outcome.merit_blind, outcome.merit_blind_sd) == (outcome.merit, outcome.merit_sd)
 
 
 def test_with_all_looks_the_film_goes_from_the_clean_to_the_destructive():
@@ -98,7 +105,9 @@ def test_with_all_looks_the_film_goes_from_the_clean_to_the_destructive():
     ]  # fmt: skip
     released = [a["instruments"] for name, a in asked if name == "trial.release"]
     assert released == [["mbe", "rheed"], ["stm"], ["xrd"], ["stem"]]
-    told = dict(asked)["film_analyst.film"]
+    blind, told = judged(asked)
+    seen_in_growth = {"rheed", "rheed_sd", "coverage_ML", "coverage_ML_sd", "substrate_K", "hot_s"}
+    assert {name for name, value in blind.items() if value is not None} == seen_in_growth
     assert (told["stm_roughness_ML"], told["xrd_thickness_ML"]) == (0.31, 6.05)
     assert (told["stem_interface_ML"], told["stem_interface_ML_sd"]) == (0.2, 0.05)
     assert told["hot_s"] == 30.0
@@ -123,3 +132,15 @@ def test_the_tip_is_back_before_the_film_is_given():
     order = [name for name, _ in asked]
     assert order.index("stm.approach") < order.index("stm.scan") < order.index("stm.retract")
     assert order.index("stm.retract") < order.index("stm.give")
+
+
+def test_the_protocol_says_which_field_takes_which_instrument():
+    assert grow_and_look.looks == {"look_stm": "stm", "look_xrd": "xrd", "look_stem": "stem"}
+
+
+@pytest.mark.parametrize(
+    ("looks", "words"), [({"look_afm": "stm"}, "look_afm"), ({"look_stm": "afm"}, "looks.look_stm")]
+)
+def test_a_look_of_no_field_or_no_instrument_is_refused(looks, words):
+    with pytest.raises(ArgumentError, match=words):
+        protocol(version=1, looks=looks)(grow_and_look.function)

@@ -1,0 +1,314 @@
+"""What each point is worth, and what is hidden from whoever does not look: one belief about both.
+
+A cheap look is wrong in a way that films of a kind share: a thermocouple that reads 9 K too little, an
+attempt rate that nobody knows to better than a half. Repeating it makes it no truer. So what trial i
+is said to be worth, looked at by the set S of instruments, is taken to be
+
+    y_i = f(x_i) + sum over looks l not in S of D_l(x_i) + e_i,
+
+with f what all instruments together would say, D_l the *discrepancy* that remains without look l, and e_i
+independent. This is the autoregressive model of Kennedy & O'Hagan, Biometrika 87, 1 (2000),
+doi:10.1093/biomet/87.1.1, with a scale of 1 and one discrepancy for each sight, not for each level. f and
+D_l are Gaussian processes; D_l has the deviation that the trials themselves state to lose by look l, times
+a factor t_l. Of its variance the part rho is shared by points alike (correlation length lambda), the
+rest is each film's own.
+
+A film that was looked at says more: what would have been said of the same film without any look (`blind`).
+Their difference is the sum of D_l over the looks taken, free of f; from a few such films all others
+are corrected. All of t_l, rho, lambda and the scales of f are found by maximum a posteriori.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.errors import PlanningFailed
+from twinloop.planners.space import Floats
+
+__all__ = ["LookBelief", "Rows", "Scales"]
+
+_MAX_ITERATIONS = 150
+_JITTER = 1e-8
+_IMPOSSIBLE = 1e12
+_LEAST_SD = 1e-3
+"""Smallest deviation of a result, as a share of the spread of all: less makes matrices singular."""
+
+_NAMES = ("mean", "log_sd", "log_white", "logit_shared", "log_reach")
+_START = {"mean": 0.0, "log_sd": 0.0, "log_white": -4.0, "logit_shared": 1.0, "log_reach": 0.2}
+_WIDTH = {"mean": 1.0, "log_sd": 0.6, "log_white": 1.0, "logit_shared": 1.0, "log_reach": 0.5}
+"""Normal beliefs about the scales before any trial, for results of mean 0 and deviation 1. Three
+quarters of a discrepancy are shared, over 1.2 edges of the cube: a wrong constant is wrong everywhere."""
+
+_FACTOR_WIDTH = 0.5
+_LENGTH_WIDTH = 3.0**0.5
+"""Of ln of the length scales of f, about sqrt(2) + ln(d) / 2: Hvarfner, Hellsten & Nardi, ICML 2024,
+arXiv 2402.02229."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """Linear quantities: `on` times f plus the sum of `hidden` times the discrepancies, at points.
+
+    Args:
+        x: unit cube, shape (r, d).
+        on: weight of f, shape (r,).
+        hidden: stated deviation of each discrepancy that is in it, 0 where it is not, shape (r, m).
+        noise: variance of what is independent of all else, shape (r,).
+    """
+
+    x: Floats
+    on: Floats
+    hidden: Floats
+    noise: Floats
+
+    @classmethod
+    def of_value(cls, x: Floats, m: int) -> "Rows":
+        """Return f itself at points of shape (r, d), among m looks."""
+        r = len(x)
+        return cls(x, np.ones(r), np.zeros((r, m)), np.zeros(r))
+
+    def with_rows(self, more: "Rows") -> "Rows":
+        """Return these rows, and more below them."""
+        return Rows(
+            np.vstack([self.x, more.x]),
+            np.concatenate([self.on, more.on]),
+            np.vstack([self.hidden, more.hidden]),
+            np.concatenate([self.noise, more.noise]),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scales:
+    """What the processes vary by.
+
+    Args:
+        mean: of f.
+        sd: of f.
+        lengths: of f along each axis, shape (d,) [edges of the cube].
+        white: variance by which equal points differ.
+        shared: rho, 0 to 1.
+        reach: lambda [edges of the cube].
+        factors: t of each look, shape (m,).
+    """
+
+    mean: float
+    sd: float
+    lengths: Floats
+    white: float
+    shared: float
+    reach: float
+    factors: Floats
+
+    @classmethod
+    def of(cls, raw: Any, d: int) -> "Scales":
+        """Return what the vector of the fit stands for; tensors give tensors."""
+        base = len(_NAMES)
+        exp = raw.exp() if hasattr(raw, "exp") else np.exp(raw)
+        shared = 1.0 / (1.0 + 1.0 / exp[3])
+        return cls(
+            raw[0], exp[1], exp[base : base + d], exp[2] ** 2, shared, exp[4], exp[base + d :]
+        )
+
+
+class LookBelief:
+    """The belief about f and the discrepancies, given measured rows.
+
+    Args:
+        rows: what was measured.
+        values: what came of it, shape (r,).
+        scales: of the processes.
+        pending: what is being measured: its outcome is not known, what it will tell is.
+    """
+
+    def __init__(
+        self, rows: Rows, values: Floats, scales: Scales, pending: Rows | None = None
+    ) -> None:
+        self.rows, self.values, self.scales = rows, values, scales
+        inner = self._inner(rows)
+        self._mean_of = np.linalg.solve(inner, values - scales.mean * rows.on)
+        self._seen = rows if pending is None else rows.with_rows(pending)
+        whole = inner if pending is None else self._inner(self._seen)
+        self._root: Floats = np.linalg.cholesky(whole).astype(np.float64, copy=False)
+
+    @classmethod
+    def fitted(cls, rows: Rows, values: Floats, start: Mapping[str, Any]) -> "LookBelief":
+        """Return the belief with the likeliest scales.
+
+        Args:
+            rows: what was measured.
+            values: what came of it, shape (r,), of a spread about 1.
+            start: what `memo` of the last fit gave, or nothing.
+
+        Raises:
+            PlanningFailed: no finite answer.
+        """
+        from scipy.optimize import minimize
+
+        d, m = rows.x.shape[1], rows.hidden.shape[1]
+        middle, width = _prior(d, m)
+        told = np.array(start.get("looks", ()), dtype=np.float64)
+        raw = told if told.shape == middle.shape and np.all(np.isfinite(told)) else middle
+        cost = _Cost(rows, values, middle, width)
+        low, high = middle - 4.0 * width, middle + 4.0 * width
+        found = minimize(
+            cost, np.clip(raw, low, high), jac=True, method="L-BFGS-B",
+            bounds=list(zip(low, high, strict=True)), options={"maxiter": _MAX_ITERATIONS},
+        )  # fmt: skip
+        if not np.isfinite(found.fun):
+            raise PlanningFailed("looking_bo", f"no likelihood at {found.x.tolist()}")
+        belief = cls(rows, values, Scales.of(found.x, d))
+        belief.raw = found.x
+        return belief
+
+    raw: Floats = np.zeros(0)
+    """The vector of the fit, for the memo."""
+
+    def waiting_for(self, pending: Rows) -> "LookBelief":
+        """Return the belief when these are under way."""
+        return LookBelief(self.rows, self.values, self.scales, pending)
+
+    def shortened(self, factor: float) -> "LookBelief":
+        """Return the belief of a landscape that varies over lengths shorter by a factor."""
+        lengths = np.maximum(self.scales.lengths * factor, 1e-3)
+        return LookBelief(self.rows, self.values, replace(self.scales, lengths=lengths))
+
+    def log_likelihood(self) -> float:
+        """Return ln of the probability of what was measured."""
+        off = self.values - self.scales.mean * self.rows.on
+        return float(-0.5 * off @ self._mean_of - np.log(np.diag(self._root)).sum())
+
+    def mean(self, asked: Rows) -> Floats:
+        """Return the mean of quantities, shape (r,)."""
+        found: Floats = self.scales.mean * asked.on + _prior_of(self.scales, asked, self.rows) @ (
+            self._mean_of
+        )
+        return found
+
+    def covariance(self, one: Rows, other: Rows) -> Floats:
+        """Return the covariance of quantities after what was measured, shape (r, s), noise left out."""
+        left: Floats = _prior_of(self.scales, one, other) - self._told(one).T @ self._told(other)
+        return left
+
+    def variance(self, asked: Rows) -> Floats:
+        """Return the variance of quantities, shape (r,), noise left out."""
+        return self._left(asked, self._told(asked))
+
+    def through(
+        self, sets: Sequence[Rows], places: Rows
+    ) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Return what each of several measurements at the same points tells of places.
+
+        Args:
+            sets: rows that differ in what is hidden alone.
+            places: values of f, with nothing hidden.
+
+        Yields:
+            For one set after the other: the covariance of what is measured at each point with f at
+            each place, shape (c, p), with f at the point itself, shape (c,), and its variance (c,).
+        """
+        there, s = self._told(places), self.scales
+        seen, x = self._seen, sets[0].x
+        before, here = (
+            _prior_of(s, sets[0], places),
+            self._told(replace(sets[0], hidden=0.0 * sets[0].hidden)),
+        )
+        value = np.outer(seen.on, sets[0].on) * s.sd**2
+        value *= np.exp(-0.5 * _far2(seen.x / s.lengths, x / s.lengths))
+        reach = s.shared * np.exp(-0.5 * _far2(seen.x, x) / s.reach**2)
+        for asked in sets:
+            across = value + reach * ((seen.hidden * s.factors**2) @ asked.hidden.T)
+            told = _solved(self._root, across)
+            own = s.sd**2 - (told * here).sum(axis=0)
+            yield before - told.T @ there, own, self._left(asked, told)
+
+    def _told(self, asked: Rows) -> Floats:
+        across = _prior_of(self.scales, self._seen, asked)
+        return _solved(self._root, across)
+
+    def _left(self, asked: Rows, told: Floats) -> Floats:
+        s = self.scales
+        before = s.sd**2 * asked.on**2 + s.shared * (asked.hidden**2 @ s.factors**2)
+        left: Floats = np.maximum(before - (told**2).sum(axis=0), 0.0)
+        return left
+
+    def noise(self, asked: Rows) -> Floats:
+        """Return the variance by which a measurement of quantities strays from them, shape (r,)."""
+        strays: Floats = _noise(self.scales, asked)
+        return strays
+
+    def _inner(self, rows: Rows) -> Floats:
+        inner: Floats = _prior_of(self.scales, rows, rows) + np.diag(_noise(self.scales, rows))
+        return inner + _JITTER * np.eye(len(inner))
+
+
+def _solved(root: Floats, across: Floats) -> Floats:
+    from scipy.linalg import (
+        solve_triangular,
+    )  # here: a conductor reads this module on a light install
+
+    told: Floats = solve_triangular(root, across, lower=True, check_finite=False)
+    return told
+
+
+def _noise(s: Scales, rows: Rows) -> Any:
+    own = (1.0 - s.shared) * (rows.hidden**2 @ s.factors**2)
+    return rows.noise + _LEAST_SD**2 + s.white * rows.on**2 + own
+
+
+def _prior_of(s: Scales, a: Rows, b: Rows) -> Floats:
+    """Return the covariance of quantities before any trial, shape (r, s)."""
+    value = np.outer(a.on, b.on) * s.sd**2 * np.exp(-0.5 * _far2(a.x / s.lengths, b.x / s.lengths))
+    hidden = (a.hidden * s.factors**2) @ b.hidden.T
+    found: Floats = value + s.shared * hidden * np.exp(-0.5 * _far2(a.x, b.x) / s.reach**2)
+    return found
+
+
+def _far2(a: Any, b: Any) -> Any:
+    """Return squared distances, shape (r, s), of arrays or of tensors."""
+    far2 = (a**2).sum(-1)[:, None] + (b**2).sum(-1)[None, :] - 2.0 * (a @ b.T)
+    return far2.clip(0.0)
+
+
+def _prior(d: int, m: int) -> tuple[Floats, Floats]:
+    """Return mean and deviation of the vector of the fit."""
+    middle = [*_START.values(), *[2.0**0.5 + 0.5 * np.log(d)] * d, *[0.0] * m]
+    width = [*_WIDTH.values(), *[_LENGTH_WIDTH] * d, *[_FACTOR_WIDTH] * m]
+    return np.array(middle), np.array(width)
+
+
+class _Cost:
+    """Minus ln of the posterior of the scales, with its slope."""
+
+    def __init__(self, rows: Rows, values: Floats, middle: Floats, width: Floats) -> None:
+        import torch
+
+        self._rows = Rows(
+            *(torch.from_numpy(p) for p in (rows.x, rows.on, rows.hidden, rows.noise))  # type: ignore[arg-type]
+        )
+        self._values = torch.from_numpy(values)
+        self._middle, self._width = torch.from_numpy(middle), torch.from_numpy(width)
+
+    def __call__(self, raw: NDArray[np.float64]) -> tuple[float, Floats]:
+        import torch
+
+        at = torch.from_numpy(raw.copy()).requires_grad_()
+        r: Any = self._rows
+        s = Scales.of(at, r.x.shape[1])
+        scaled = r.x / s.lengths
+        value = torch.outer(r.on, r.on) * s.sd**2 * torch.exp(-0.5 * _far2(scaled, scaled))
+        hidden = (r.hidden * s.factors**2) @ r.hidden.T
+        inner = value + s.shared * hidden * torch.exp(-0.5 * _far2(r.x, r.x) / s.reach**2)
+        inner = inner + torch.diag(_noise(s, r) + _JITTER)
+        root, failed = torch.linalg.cholesky_ex(inner)
+        if int(failed):
+            return _IMPOSSIBLE, np.zeros_like(raw)
+        off = self._values - s.mean * r.on
+        white = torch.linalg.solve_triangular(root, off[:, None], upper=False)[:, 0]
+        likelihood = -0.5 * (white @ white) - root.diagonal().log().sum()
+        prior = -0.5 * (((at - self._middle) / self._width) ** 2).sum()
+        cost = -(likelihood + prior)
+        cost.backward()
+        return float(cost.detach()), at.grad.numpy().copy()  # type: ignore[union-attr]
