@@ -20,6 +20,7 @@ from twinloop.agents.export.nexus_answer import simulation_notice
 from twinloop.agents.export.quantities import unit_in_name
 from twinloop.agents.export.record import Answer, RunRecord
 from twinloop.agents.report.history import TrialHistory
+from twinloop.log.durable import write_whole
 
 __all__ = ["Document", "campaign_documents", "trial_documents", "write_documents"]
 
@@ -340,9 +341,6 @@ def _uid(record: RunRecord, *parts: str) -> str:
 
 
 def _write(path: Path, documents: Iterator[Document]) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for name, body in documents:
-            file.write(json.dumps({"name": name, "doc": body}, allow_nan=False) + "\n")
-            count += 1
-    return count
+    lines = [json.dumps({"name": n, "doc": body}, allow_nan=False) + "\n" for n, body in documents]
+    write_whole(path, "".join(lines).encode("utf-8"))
+    return len(lines)

@@ -5,6 +5,8 @@ handed on; each measurement is an entry of its own with its own definition, beca
 differ. The attributes `default` lead a viewer to the first picture.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,19 @@ from typing import Any
 from twinloop import __version__
 from twinloop.agents.export.nexus_answer import Written, simulation_notice, write_answer
 from twinloop.agents.export.nexus_definitions import claim
+from twinloop.agents.export.nexus_theory import has_traces, write_theory
 from twinloop.agents.export.nexus_tree import Tree, needed
 from twinloop.agents.export.nexus_trial import sample_of_its_own, write_sample, write_trial
 from twinloop.agents.export.record import RunRecord
 from twinloop.agents.report.history import TrialHistory
 from twinloop.clocks import utc_now
+from twinloop.log.durable import write_whole
 
 __all__ = ["Placed", "Places", "write_nexus"]
+
+
+THEORY = "theory.nxs"
+"""The file of what simulations predicted, where they gave arrays and the whole run is exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,28 @@ def write_nexus(record: RunRecord, folder: Path, elements: tuple[str, ...] = ())
     places: Places = {}
     for trial in record.trials:
         name = f"{trial.id}.nxs"
-        with h5py.File(folder / name, "w") as file:
+        with _file(h5py, folder / name) as file:
             _write_file(Tree(file), h5py, record, trial, elements, places, name)
+    if has_traces(record) and len(record.trials) == len(record.history.trials):
+        with _file(h5py, folder / THEORY) as file:
+            root = Tree(file)
+            root.tell(**_root_attributes(h5py, THEORY))
+            write_theory(root, record)
     return places
+
+
+@contextmanager
+def _file(h5py: Any, path: Path) -> Iterator[Any]:
+    """Give an HDF5 file that is made in memory and written at the end, whole or not at all.
+
+    When a disk fills up under the HDF5 library, it cannot let go of its file and may end the process
+    with a segmentation fault [seen with HDF5 2.0]; an error of ours is an error that can be told.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    write_whole(path, image)
 
 
 def _write_file(
@@ -80,13 +107,7 @@ def _write_file(
     started = record.history.started
     is_simulated = record.is_simulated if record.history.leases else None
     root.tell(
-        NX_class="NXroot",
-        file_name=name,
-        file_time=utc_now(),
-        creator="twinloop",
-        creator_version=__version__,
-        HDF5_Version=h5py.version.hdf5_version,
-        h5py_version=h5py.version.version,
+        **_root_attributes(h5py, name),
         notice=simulation_notice(is_simulated, None if started is None else started.clock_factor),
     )
     entry = root.group("trial", "NXentry")
@@ -108,6 +129,18 @@ def _write_file(
             best, rank = answer.name, written.rank
         places[trial.id, answer.name] = _places(name, written)
     root.tell(default=best)
+
+
+def _root_attributes(h5py: Any, name: str) -> dict[str, str]:
+    return {
+        "NX_class": "NXroot",
+        "file_name": name,
+        "file_time": utc_now(),
+        "creator": "twinloop",
+        "creator_version": __version__,
+        "HDF5_Version": h5py.version.hdf5_version,
+        "h5py_version": h5py.version.version,
+    }
 
 
 def _places(file: str, written: Written) -> dict[str, Placed]:

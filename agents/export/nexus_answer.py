@@ -223,6 +223,8 @@ def _write_plot(
         name = axis if axis and axis not in names else f"{axis or 'index'}_{dimension}"
         if not axis:
             name = _pixel_axis(group, signal.shape, dimension, name)
+        elif len(arrays[axis]) > signal.shape[dimension]:
+            _cut_axis(group, arrays[axis], signal.shape[dimension], name, record, answer)
         else:
             _put(group, written, axis, arrays[axis], digests, _meaning(record, answer, axis), name)
         names.append(name)
@@ -267,6 +269,15 @@ def _pixel_axis(group: Tree, shape: tuple[int, ...], dimension: int, name: str) 
         name, np.arange(shape[dimension]), units=units, long_name=name, description=text
     )
     return name
+
+
+def _cut_axis(
+    group: Tree, axis: NDArray[Any], side: int, name: str, record: RunRecord, answer: Answer
+) -> None:
+    """Write the beginning of an axis: the rest was not reached; the whole is among `arrays`."""
+    said = f"the first {side} of {len(axis)}: the measurement was cut short"
+    units = _meaning(record, answer, name).unit
+    group.put_array(name, axis[:side], units=units, long_name=name, description=said)
 
 
 def _put(

@@ -1,5 +1,6 @@
 """The tables of a run as Parquet files: types kept, units in the metadata of each column."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from twinloop.agents.export.nexus_answer import simulation_notice
 from twinloop.agents.export.nexus_tree import needed
 from twinloop.agents.export.record import RunRecord
 from twinloop.agents.export.tables import Column, Table, tables_of
+from twinloop.log.durable import write_whole
 
 __all__ = ["write_parquet"]
 
@@ -29,7 +31,9 @@ def write_parquet(record: RunRecord, folder: Path) -> dict[str, int]:
         schema = pyarrow.schema([_field(pyarrow, c) for c in table.columns], metadata=about)
         columns = [_column(pyarrow, table, c) for c in table.columns]
         made = pyarrow.Table.from_arrays(columns, schema=schema)
-        writer.write_table(made, folder / f"{table.name}.parquet", compression="zstd")
+        buffer = io.BytesIO()
+        writer.write_table(made, buffer, compression="zstd")
+        write_whole(folder / f"{table.name}.parquet", buffer.getbuffer())
         counts[table.name] = len(table.rows)
     return counts
 

@@ -93,16 +93,27 @@ def plots_of(shapes: Mapping[str, Shape]) -> list[Plot]:
 
 
 def fitting(plot: Plot, shapes: Mapping[str, Shape]) -> Plot:
-    """Return a plot without the axes that do not fit the array: it was cut short, or is damaged."""
+    """Return a plot without the axes that do not fit the array.
+
+    Of a measurement that was cut short the axis may be longer than what was reached: its beginning
+    fits the first dimension, along which time goes.
+    """
     shape = shapes[plot.signal]
     named = (*plot.axes, *("",) * len(shape))[: len(shape)]
     axes = tuple(
-        name if shapes.get(name) == (side,) else "" for name, side in zip(named, shape, strict=True)
+        name if _fits(shapes.get(name), side, is_first=dimension == 0) else ""
+        for dimension, (name, side) in enumerate(zip(named, shape, strict=True))
     )
     beside = tuple(
         (n, d) for n, d in plot.beside if d < len(shape) and shapes.get(n) == (shape[d],)
     )
     return Plot(plot.signal, axes, beside, plot.is_counted)
+
+
+def _fits(axis: Shape | None, side: int, *, is_first: bool) -> bool:
+    if axis is None or len(axis) != 1:
+        return False
+    return axis[0] == side or (is_first and axis[0] > side)
 
 
 def _by_shape(rest: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> list[Plot]:

@@ -16,6 +16,7 @@ from twinloop.agents.export.record import RunRecord, read_run
 from twinloop.agents.export.target import MANIFEST, draft_of
 from twinloop.clocks import utc_now
 from twinloop.errors import ArgumentError
+from twinloop.log.durable import write_whole
 
 __all__ = ["Exported", "export_run"]
 
@@ -85,7 +86,7 @@ def export_run(
         }
         made.problems, made.notes = list(dict.fromkeys(record.problems)), record.notes
         manifest = json.dumps(_manifest(record, made, which), indent=2) + "\n"
-        (draft / MANIFEST).write_text(manifest, encoding="utf-8")
+        write_whole(draft / MANIFEST, manifest.encode("utf-8"))
     return made
 
 
