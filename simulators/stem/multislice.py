@@ -9,6 +9,7 @@ Advanced Computing in Electron Microscopy (Springer, 2010), doi:10.1007/978-1-44
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from twinloop.errors import ArgumentError
 from twinloop.simulators.stem.detectors import Detector, PixelDetector
 from twinloop.simulators.stem.electrons import interaction_rad_per_VA, wavelength_A
 from twinloop.simulators.stem.grid import UNTWISTED, Twist
+from twinloop.simulators.stem.lane_path import Band, LanePath
+from twinloop.simulators.stem.lanes import LANES, Reals
 from twinloop.simulators.stem.potential import Potential
 from twinloop.simulators.stem.probe import Beams, Probe
 
@@ -32,7 +35,7 @@ class Multislice:
         potential: from `project`.
         energy_keV: of the electrons [keV].
         twist: see `twisted`.
-        transmissions: of the slices, if another path has them already.
+        slices: of another path through the same potential, so that they are not made twice.
 
     Example:
         >>> from twinloop.simulators.stem.potential import project
@@ -50,7 +53,7 @@ class Multislice:
         potential: Potential,
         energy_keV: float,
         twist: Twist = UNTWISTED,
-        transmissions: list[Tensor] | None = None,
+        slices: "_Slices | None" = None,
     ) -> None:
         self.potential = potential
         self.energy_keV = energy_keV
@@ -59,10 +62,9 @@ class Multislice:
         self._wavelength_A = wavelength_A(energy_keV)
         self.twist = twist
         self._propagators: dict[int, Tensor] = {}
-        self._band = self.compute.put(self.grid.band())
-        if transmissions is None:
-            transmissions = [self._transmission(v) for v in potential.slices_VA]
-        self._transmissions = transmissions
+        self._lane_propagators: dict[int, Reals] = {}
+        self._band = Band.of(self.grid.band(twist))
+        self._slices = slices or self._made()
 
     def twisted(self, twist: Twist) -> "Multislice":
         """Return the way of waves whose phase turns from cell to cell, so many turns along x and y.
@@ -70,7 +72,7 @@ class Multislice:
         The potential repeats with its cell; by Bloch's theorem each twist goes its own way, and the
         waves below are the part that repeats.
         """
-        return Multislice(self.potential, self.energy_keV, twist, self._transmissions)
+        return Multislice(self.potential, self.energy_keV, twist, self._slices)
 
     def transmit(self, waves: Tensor) -> Tensor:
         """Return what leaves the specimen, shape (n, nx, ny).
@@ -84,8 +86,8 @@ class Multislice:
         if tuple(waves.shape[1:]) != self.grid.shape:
             raise ArgumentError("waves", tuple(waves.shape), f"the shape (n, {self.grid.shape})")
         out = self.compute.empty(*waves.shape)
-        batch = self.compute.batch(self.grid.points)
-        spare = self.compute.empty(min(batch, waves.shape[0]), *self.grid.shape)
+        batch = self._batch(waves.shape[0])
+        spare = self.compute.empty(batch, *self.grid.shape)
         with torch.no_grad():
             for start in range(0, waves.shape[0], batch):
                 part = out[start : start + batch]
@@ -103,11 +105,11 @@ class Multislice:
             keep: flat indices of the spatial frequencies wanted, shape (n_keep,), int64.
         """
         out = self.compute.empty(beams.n, keep.shape[0])
-        batch = min(self.compute.batch(self.grid.points), beams.n)
+        batch = self._batch(beams.n)
         waves, spare = (self.compute.empty(batch, *self.grid.shape) for _ in range(2))
         lead = self._lead_phases(beams)
         shifted = _Shifted(self._first())
-        after = self._propagator(self.potential.follow[0]) if self._transmissions else None
+        after = self._propagator(self.potential.follow[0]) if self.potential.levels else None
         with torch.no_grad():
             for start in range(0, beams.n, batch):
                 orders = beams.orders[start : start + batch]
@@ -122,21 +124,43 @@ class Multislice:
                 )
         return out
 
+    def _batch(self, n: int) -> int:
+        """Return how many of n waves to take at once: whole sets of lanes, where there are any."""
+        batch = self.compute.batch(self.grid.points)
+        if self._slices.lanes is not None:
+            batch = max(1, batch // LANES) * LANES
+        return max(1, min(batch, n))
+
     def _through(self, waves: Tensor, spare: Tensor, first: int) -> None:
         """Take waves from in front of slice `first` to the exit, in place."""
-        follow = self.potential.follow
-        for transmission, steps in zip(self._transmissions[first:], follow[first:], strict=True):
+        follow = self.potential.follow[first:]
+        lanes = self._slices.lanes
+        if lanes is not None and follow and self._band.holds(waves):
+            behind = [self._lane_propagator(lanes, steps) for steps in follow]
+            lanes.through(waves, behind, first, self._band)
+            return
+        for transmission, steps in zip(self._slices.each[first:], follow, strict=True):
             torch.fft.ifft2(waves, norm="forward", out=spare)
             spare *= transmission
             torch.fft.fft2(spare, norm="forward", out=waves)
             waves *= self._propagator(steps)
 
-    def _transmission(self, slice_VA: Tensor) -> Tensor:
-        """Return exp(i sigma v), band limited."""
-        phase = interaction_rad_per_VA(self.energy_keV) * slice_VA
-        whole = torch.polar(torch.ones_like(phase), phase)
-        limited: Tensor = torch.fft.ifft2(torch.fft.fft2(whole) * self._band)
-        return limited
+    def _made(self) -> "_Slices":
+        """Return exp(i sigma v) of each slice, band limited."""
+        sigma, band = interaction_rad_per_VA(self.energy_keV), self.compute.put(self.grid.band())
+        each = []
+        for slice_VA in self.potential.slices_VA:
+            phase = sigma * slice_VA
+            whole = torch.polar(torch.ones_like(phase), phase)
+            each.append(torch.fft.ifft2(torch.fft.fft2(whole) * band))
+        is_served = LanePath.serves(self.grid, self.compute)
+        return _Slices(each, LanePath(self.grid, each) if is_served else None)
+
+    def _lane_propagator(self, lanes: LanePath, steps: int) -> Reals:
+        if steps not in self._lane_propagators:
+            whole = self._propagator(steps)
+            self._lane_propagators[steps] = lanes.propagator(whole, self._band)
+        return self._lane_propagators[steps]
 
     def _propagator(self, steps: int) -> Tensor:
         """Return the Fresnel propagator over so many steps; each step limits the band."""
@@ -151,8 +175,8 @@ class Multislice:
 
     def _first(self) -> Tensor:
         """Return the transform of the first slice; of nothing at all, where there is none."""
-        if self._transmissions:
-            first: Tensor = torch.fft.fft2(self._transmissions[0], norm="forward")
+        if self._slices.each:
+            first: Tensor = torch.fft.fft2(self._slices.each[0], norm="forward")
             return first
         origin = self.compute.zeros(*self.grid.shape)
         origin[0, 0] = 1.0
@@ -166,6 +190,13 @@ class Multislice:
         return self._propagator(self.potential.lead)[
             x.to(self.compute.device), y.to(self.compute.device)
         ]
+
+
+class _Slices(NamedTuple):
+    """Transmissions of the slices, as they are and in the order of the CPU's kernels."""
+
+    each: list[Tensor]
+    lanes: LanePath | None
 
 
 class _Shifted:
