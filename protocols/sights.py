@@ -25,7 +25,9 @@ SUBSTRATE_002_DEG = 31.63
 """Where GaAs (002) reflects copper's K alpha [deg]."""
 
 SCAN_A, SCAN_PIXELS, LINE_S = 300.0, 128, 0.5
-FIELD_A, FIELD_PIXELS, DWELL_US = 50.0, 256, 20.0
+FIELD_A, FIELD_PIXELS, DWELL_US = 90.0, 288, 20.0
+"""Of the image of a lamella. The field holds substrate, film and some nanometres of vacuum: where no
+empty plane is in it, nobody can say where a film ends."""
 
 
 @dataclass(frozen=True, slots=True)

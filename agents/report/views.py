@@ -35,7 +35,7 @@ class View:
         action: by what.
         look: how it is drawn.
         name: of the array.
-        values: image of shape (rows, columns), or counts of shape (n,).
+        values: image of shape (rows, columns), its highest y first, or counts of shape (n,).
         axis: of a scan, shape (n,); of an image, its width and height in `unit`, or nothing.
         unit: of the axis, "" for pixels.
         is_partial: the action was cut short.
@@ -88,6 +88,8 @@ def _view(instrument: str, action: str, settled: Settled, evidence: Evidence) ->
                 continue
             extent = _extent(refs, ref, evidence)
             look = _look(name, bool(extent.size))
+            if extent.size and _rises(refs["y_A"], evidence):
+                pixels = pixels[::-1]  # up is up: a film grows towards the top of its cross-section
             unit = "A" if extent.size else ""
             return View(instrument, action, look, name, pixels, extent, unit, is_partial)
     return _scan(instrument, action, refs, evidence, is_partial=is_partial)
@@ -122,6 +124,12 @@ def _extent(refs: Mapping[str, ArrayRef], image: ArrayRef, evidence: Evidence) -
             return np.zeros(0)
         sides.append(float(np.ptp(places)) * count / max(count - 1, 1))
     return np.array(sides)
+
+
+def _rises(ref: ArrayRef, evidence: Evidence) -> bool:
+    """Return whether the second row of an image lies above the first."""
+    places = _floats(ref, evidence)
+    return places is not None and places.size > 1 and bool(places[0] < places[-1])
 
 
 def _look(name: str, has_scale: bool) -> Look:

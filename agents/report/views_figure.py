@@ -17,6 +17,7 @@ __all__ = ["draw_views", "level"]
 
 _SCREEN = ("#04070a", "#0b2a18", "#1f7a3f", "#7fd68b", "#f4ffe9")
 _TIP = ("#1a0d05", "#6b3410", "#c47a2c", "#f0c987", "#fffaf0")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BARS_A = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -63,6 +64,7 @@ def _panel(axes: "Axes", view: View) -> None:
     if view.look == "scan":
         axes.plot(view.axis, np.maximum(view.values, 0.5), color=SERIES[0], linewidth=0.9)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_power_of_ten)
         axes.set_xlabel(label(view.unit))
         axes.set_ylabel(label(view.name))
         axes.margins(x=0.01)
@@ -83,7 +85,13 @@ def _panel(axes: "Axes", view: View) -> None:
     if view.axis.size:
         _scale_bar(axes, view)
     if view.look == "topograph":
-        axes.set_xlabel(f"height range {high - low:.2g} A")
+        axes.set_xlabel(f"height range {high - low:.2g} Å")
+
+
+def _power_of_ten(value: float, _position: int) -> str:
+    """Return 10 with its exponent as text: a page that keeps text as text draws no formula."""
+    exponent = round(np.log10(value)) if value > 0 else 0
+    return f"10{str(exponent).translate(_RAISED)}" if value > 0 else ""
 
 
 def _aspect(view: View) -> float:

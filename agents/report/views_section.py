@@ -1,5 +1,7 @@
 """The section that shows a film through all the instruments that saw it."""
 
+from math import exp
+
 from twinloop.agents.report.evidence import Evidence
 from twinloop.agents.report.history import History, TrialHistory
 from twinloop.agents.report.markup import figure, table, text
@@ -21,7 +23,7 @@ def through_instruments(history: History, evidence: Evidence) -> str:
     if not films:
         return ""
     drawn = draw_views({_title(history.trials[t]): views for t, views in films.items()})
-    return figure(drawn, _CAPTION) + _found(history, films)
+    return figure(drawn, _CAPTION) + _found(history, films) + _decided(history)
 
 
 def _title(trial: TrialHistory) -> str:
@@ -45,6 +47,40 @@ def _found(history: History, films: dict[str, list[View]]) -> str:
     seen = [", ".join(view.instrument for view in views) for views in films.values()]
     rows.append(("", ["seen by", *(text(words) for words in seen)]))
     return table(["", *films], rows, range(1, len(films) + 1))
+
+
+def _decided(history: History) -> str:
+    """Return a table of the looks that were decided: each film after the opening, and why.
+
+    The gain is what the planner expected for each hour, as a multiple of the best that it could have had
+    without any look.
+    """
+    looks = tuple(history.config.get("planner", {}).get("look_h") or ())
+    rows = []
+    for trial in history.observations:
+        why = {} if trial.proposed is None else trial.proposed.why
+        if "log_gain_per_h_unlooked" not in why:
+            continue
+        taken = [name.removeprefix("look_") for name in looks if trial.point.get(name, 0.0) >= 0.5]
+        over = exp(min(float(why["log_gain_per_h"]) - float(why["log_gain_per_h_unlooked"]), 50.0))
+        found, name = _outcome(trial), history.aim.objective
+        cells = [
+            trial.id,
+            ", ".join(taken) or "nothing more",
+            f"{float(why['cost_h']):.1f} h",
+            f"{over:.3g} x",
+            with_sd(float(why["bias"]), float(why["bias_sd"])),
+            with_sd(found.get(f"{name}_blind"), found.get(f"{name}_blind_sd")),
+            _value(found, name),
+        ]
+        rows.append(("", [text(cell) for cell in cells]))
+    if not rows:
+        return ""
+    heads = [
+        "film", "looked at by", "cost", "gain an hour, over the best without a look",
+        "overstated without a look", "said without a look", "said",
+    ]  # fmt: skip
+    return table(heads, rows, range(2, len(heads)))
 
 
 def _outcome(trial: TrialHistory) -> dict[str, float]:

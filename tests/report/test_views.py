@@ -103,3 +103,38 @@ def test_an_unfinished_image_with_missing_lines_is_drawn(seen):
     views = looks_of(list(history.trials.values())[1], evidence)
     views[1].values[8:] = np.nan
     assert "<svg" in draw_views({"film": views})
+
+
+def test_a_cross_section_is_shown_with_the_film_on_top(seen):
+    history, evidence = seen
+    stem = looks_of(list(history.trials.values())[1], evidence)[3]
+    # y_A rises with the row, so the last row of the array is the highest
+    np.testing.assert_array_equal(stem.values, STEM["counts"][::-1])
+
+
+def test_counts_are_labelled_by_powers_that_a_page_can_show(seen):
+    history, evidence = seen
+    views = looks_of(list(history.trials.values())[1], evidence)
+    svg = draw_views({"film": views})
+    assert "mathdefault" not in svg
+    assert "10²" in svg
+
+
+def test_the_looks_that_were_decided_are_told_with_their_reasons(run):
+    run.config["planner"] = {"name": "looking_bo", "look_h": {"look_stm": 0.9, "look_stem": 2.6}}
+    run.begin("looking_bo")
+    why = {
+        "log_gain_per_h": -2.0, "log_gain_per_h_unlooked": -2.0 - np.log(3.0), "cost_h": 5.0,
+        "bias": 0.12, "bias_sd": 0.05,
+    }  # fmt: skip
+    point = {"substrate_K": 650.0, "look_stm": 0.0, "look_stem": 1.0}
+    trial = run.start(run.propose(point, why=why))
+    look(run, trial, "stm.scan", "stem.scan")
+    run.end(
+        trial, {"merit": 0.5, "merit_sd": 0.02, "merit_blind": 0.62, "merit_blind_sd": 0.1}, 0.5
+    )
+    run.commit()
+    evidence = Evidence(run.folder)
+    page = through_instruments(read_history(evidence), evidence)
+    for told in ("stem", "5.0 h", "3 x", "0.12 ± 0.05", "0.62 ± 0.10", "0.500 ± 0.020"):
+        assert told in page, told
