@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from twinloop.analysts.interface import Analyst, quantity
-from twinloop.analysts.stm_artefacts import find_ghost, line_jumps_A
+from twinloop.analysts.stm_artefacts import find_ghost, find_twins, line_jumps_A
 from twinloop.analysts.stm_drift import drift_of_check
 from twinloop.analysts.stm_lattice import distortion, find_defects, fit_lattice
 from twinloop.analysts.stm_levelling import as_image, flatten_lines, level_terraces
@@ -57,6 +57,10 @@ SLOW_AXIS_SHARE = 0.7
 
 LATTICE_CONTRAST = 3.0
 """Contrast of the weakest wave from which an image shows a lattice; noise alone reaches 2.5 [1]."""
+
+LIFTING, TOUCHING = 2.0, 0.1
+"""Over its limit, how much a loop rings that lifts a tip from the surface, and the share of samples at
+the preamplifier's limit that a touch alone does not explain [1]."""
 
 TERRACED = 0.25
 """Concentration from which an image shows terraces [1]."""
@@ -140,7 +144,13 @@ class DefectImage(Result):
         heights_A: over the lattice after smoothing, shape (n,) [A].
         per_nm2, per_nm2_sd: density of defects [1/nm^2].
         threshold_A: what counts as one [A].
+        scatter_A: deviation of the smoothed image where there is none [A]; half of the defects as high as
+            `threshold_A` are found, nearly all that are a third higher.
         is_calibrated: whether the lattice corrected scale and shear.
+        twins: pairs of defects that are apart by the same vector.
+        twin_x_A, twin_y_A: that vector, of either sign [A]; 0 without one.
+        is_double_tip: whether so many defects have a companion there that the tip has shown them twice.
+            One defect alone cannot tell.
     """
 
     places_A: Array
@@ -149,7 +159,12 @@ class DefectImage(Result):
     per_nm2: float
     per_nm2_sd: float
     threshold_A: float
+    scatter_A: float
     is_calibrated: bool
+    twins: int
+    twin_x_A: float
+    twin_y_A: float
+    is_double_tip: bool
 
 
 class DriftSeen(Result):
@@ -208,7 +223,9 @@ class Artefacts(Result):
         ghost_loneliness: what has no companion there, over what is usual, 0 for a perfect ghost [1].
         ghost_strength: of it in the autocorrelation, in deviations [1].
         largest_jump_A: of a whole line against the one before [A].
-        is_double_tip, is_oscillating, is_crashed, is_saturated: verdicts.
+        is_double_tip, is_oscillating, is_crashed, is_saturated: verdicts on the cause: a loop that
+            rings also jumps, a tip that touched saturates for a line or two and is double afterwards.
+            Two hold together only where a saturated preamplifier has let the tip crash.
     """
 
     ghost_x_A: float
@@ -390,6 +407,8 @@ class STMAnalyst(Analyst, name="stm"):
         spread = np.hypot(own_sd, scale_sd * far)
         area_nm2 = z.size * pitch_A[0] * pitch_A[1] / 100.0
         count = len(places)
+        half_A = 0.5 * np.array([z.shape[1] * pitch_A[1], z.shape[0] * pitch_A[0]])
+        twins = find_twins(places, half_A)
         return DefectImage(
             places_A=places,
             places_sd_A=spread,
@@ -397,7 +416,12 @@ class STMAnalyst(Analyst, name="stm"):
             per_nm2=count / area_nm2,
             per_nm2_sd=math.sqrt(max(count, 1)) / area_nm2,
             threshold_A=found.threshold_A,
+            scatter_A=found.scatter_A,
             is_calibrated=is_calibrated,
+            twins=twins.pairs,
+            twin_x_A=twins.x_A,
+            twin_y_A=twins.y_A,
+            is_double_tip=twins.is_double_tip,
         )
 
     @quantity
@@ -524,8 +548,17 @@ class STMAnalyst(Analyst, name="stm"):
         z, _, _ = averaged(forward, backward)
         ghost = find_ghost(level_terraces(z, self.step_A).u, pitch_A)
         share = saturations / (2.0 * forward.size)
-        is_saturated = share > self.saturated_share
-        is_oscillating = ringing > self.ringing_limit
+        # One cause, one verdict: a ringing loop jumps, a touching tip saturates for a line or two and
+        # lets the loop ring while it lifts.
+        is_crashed = (
+            largest_A > self.jump_limit_A
+            and saturations > 0
+            and ringing < LIFTING * self.ringing_limit
+        )
+        is_oscillating = ringing > self.ringing_limit and not is_crashed
+        is_saturated = not is_oscillating and share > (
+            TOUCHING if is_crashed else self.saturated_share
+        )
         return Artefacts(
             ghost_x_A=ghost.x_A,
             ghost_y_A=ghost.y_A,
@@ -535,10 +568,10 @@ class STMAnalyst(Analyst, name="stm"):
             is_double_tip=(
                 ghost.loneliness < self.ghost_loneliness
                 and ghost.strength > self.ghost_sigmas
-                and not is_oscillating
+                and not (is_oscillating or is_crashed)
             ),
             is_oscillating=is_oscillating,
-            is_crashed=largest_A > self.jump_limit_A and saturations > 0,
+            is_crashed=is_crashed,
             is_saturated=is_saturated,
         )
 

@@ -5,6 +5,9 @@ companion at that vector, on one side or the other: taking away what has none (a
 points) takes away next to nothing. And the autocorrelation of the steps has a pair of peaks there that
 it has not after a quarter turn, whereas islands on a square mesh look the same after one, on the average.
 Both have to agree.
+
+Over a sheet there is nothing but defects to be seen twice. Those are few, so their vectors are counted
+instead: two or more pairs apart by the same vector, which leave few defects without a companion.
 """
 
 import math
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ghost", "find_ghost", "line_jumps_A"]
+__all__ = ["Ghost", "Twins", "find_ghost", "find_twins", "line_jumps_A"]
 
 NEAR_A, FAR_A = 9.0, 36.0
 """Distances at which a second apex is looked for [A]."""
@@ -22,6 +25,16 @@ BAND_A = 3.0
 """Width of the rings within which vectors are compared [A]."""
 
 SMOOTH_A = 1.0
+
+ALIKE_A = 0.8
+"""Vectors between defects that differ by less are the same [A]: places are good to 0.1 A or so, a figure
+leans by more where two overlap."""
+
+RIM_A = 2.0
+"""Nearer to the frame's edge a defect is not looked for [A]."""
+
+PAIRED = 0.6
+"""Share of the defects with a companion, of those that could have one, from which a tip is double [1]."""
 
 F8 = NDArray[np.float64]
 
@@ -41,6 +54,67 @@ class Ghost:
     y_A: float
     loneliness: float
     strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """The vector that most pairs of defects have in common.
+
+    Args:
+        x_A, y_A: that vector, of either sign [A]; 0 for none.
+        pairs: that are apart by it.
+        is_double_tip: whether the tip shows defects twice.
+    """
+
+    x_A: float
+    y_A: float
+    pairs: int
+    is_double_tip: bool
+
+
+def find_twins(places_A: F8, half_A: F8) -> Twins:
+    """Return the vector by which defects repeat themselves best.
+
+    Args:
+        places_A: of the defects from the middle of the frame, shape (n, 2) [A].
+        half_A: half of the frame's sides along x and y, shape (2,) [A].
+
+    Example:
+        >>> one = np.array([[-9.0, 2.0], [4.0, -7.0], [-3.0, -12.0]])
+        >>> both = np.concatenate([one, one + [12.0, 9.0]])
+        >>> find_twins(both, np.array([30.0, 30.0])).is_double_tip
+        True
+        >>> find_twins(one, np.array([30.0, 30.0])).is_double_tip
+        False
+    """
+    first, second = np.triu_indices(len(places_A), 1)
+    vectors = places_A[second] - places_A[first]
+    # one of the two signs stands for both
+    vectors = np.where((vectors[:, 1] < 0.0)[:, None], -vectors, vectors)
+    far_A = np.linalg.norm(vectors, axis=1)
+    vectors = vectors[(far_A >= NEAR_A) & (far_A <= FAR_A)]
+    best, share, middle = 0, 0.0, np.zeros(2)
+    for vector in vectors:
+        alike = vectors[np.linalg.norm(vectors - vector, axis=1) < ALIKE_A]
+        mean = alike.mean(axis=0)
+        part = _companions(places_A, mean, half_A)
+        if (alike.shape[0], part) > (best, share):
+            best, share, middle = alike.shape[0], part, mean
+    if best < 2:
+        return Twins(0.0, 0.0, best, is_double_tip=False)
+    return Twins(float(middle[0]), float(middle[1]), best, is_double_tip=share >= PAIRED)
+
+
+def _companions(places_A: F8, vector: F8, half_A: F8) -> float:
+    """Return the share of defects with a companion at a vector, of those that could have one."""
+    able = paired = 0
+    for place in places_A:
+        there = [place + vector, place - vector]
+        has = any(np.linalg.norm(places_A - at, axis=1).min() < 1.5 * ALIKE_A for at in there)
+        could = all(bool((np.abs(at) < half_A - RIM_A).all()) for at in there)
+        able += has or could
+        paired += has
+    return paired / able if able else 0.0
 
 
 def find_ghost(u: F8, pitch_A: tuple[float, float]) -> Ghost:

@@ -55,11 +55,13 @@ class Defects:
         places_A: from the middle of the image, shape (n, 2) [A].
         heights_A: over the lattice, after smoothing, shape (n,) [A].
         threshold_A: height that a defect has at least [A].
+        scatter_A: deviation of the smoothed image where no defect is [A].
     """
 
     places_A: F8
     heights_A: F8
     threshold_A: float
+    scatter_A: float
 
 
 def fit_lattice(z: F8, pitch_A: tuple[float, float], spacing_A: float) -> LatticeFit:
@@ -165,7 +167,9 @@ def find_defects(
     rows, columns = _places(z.shape, pitch_A)
     weight = np.maximum(bump - 0.25 * threshold, 0.0)
     places = [_centre(weight, rows, columns, int(r), int(c)) for r, c in tops]
-    return Defects(np.array(places).reshape(-1, 2), bump[is_top].reshape(-1), float(threshold))
+    return Defects(
+        np.array(places).reshape(-1, 2), bump[is_top].reshape(-1), float(threshold), scatter
+    )
 
 
 def _reconciled(waves: list[F8], amplitudes: F8) -> F8:

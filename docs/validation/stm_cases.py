@@ -26,8 +26,21 @@ from twinloop.simulators.stm import graphene
 from twinloop.simulators.structure import AtomicStructure
 
 TEMPERATURES_K = (580.0, 620.0, 660.0, 700.0, 740.0)
-SITES, PIXELS = 96, 64
-CELLS = (15, 9)
+SITES, PIXELS, SHEET_PIXELS = 96, 64, 80
+
+CELLS = (20, 12)
+"""Of graphene. The first number is no multiple of 3, as in `tunnelling.GRAPHENE_CELLS`: a box of 3 n
+cells along the zigzag rows holds the waves of K at the Fermi level, which mix with a vacancy's state."""
+
+KINDS = ("vacancy", "nitrogen", "boron")
+DOPANTS = {"nitrogen": 7, "boron": 5}
+FAULTS = (
+    "tip_crash", "double_tip", "feedback_oscillation", "preamp_saturated", "double_tip_sheet",
+)  # fmt: skip
+"""Of the twin; the last one is the second with graphene under the tip."""
+
+EDGE_A = 4.0
+"""Defects nearer to the frame's edge than this do not count: half of their figure is outside [A]."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,31 @@ class DefectCase:
         scan: what the microscope gave.
         defects_A: where vacancies and dopants truly were, from the middle of the frame and as the
             tip was there in the middle of the scan, shape (n, 2) [A].
+        kinds: of them, one of `KINDS` each.
+        ideal_A: the height of constant current where the tip truly was, without noise, for the same
+            tip, shape (lines, pixels) [A].
         events: of the tip in this image.
     """
 
     scan: Scan
     defects_A: NDArray[np.float64]
+    kinds: tuple[str, ...]
+    ideal_A: NDArray[np.float64]
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FaultCase:
+    """An image by a microscope with a fault.
+
+    Args:
+        scan: what the microscope gave.
+        fault: one of `FAULTS`.
+        events: of the tip in this image.
+    """
+
+    scan: Scan
+    fault: str
     events: tuple[str, ...]
 
 
@@ -71,8 +104,8 @@ def act(twin: STMTwin, action: str, sample: str = "s1", **arguments: Any) -> Any
     return asyncio.run(getattr(twin, action)(**arguments))
 
 
-def twin_with(specimen: str | Specimen, seed: int, folder: Path) -> STMTwin:
-    """Return a twin with a specimen on its stage and the tip approached."""
+def twin_with(specimen: str | Specimen, seed: int, folder: Path, **feedback: float) -> STMTwin:
+    """Return a twin with a specimen on its stage and the tip approached with these settings."""
     if isinstance(specimen, str):
         twin = STMTwin(specimen=specimen, seed=seed, folder=str(folder / "stm"))
     else:
@@ -83,6 +116,8 @@ def twin_with(specimen: str | Specimen, seed: int, folder: Path) -> STMTwin:
     twin.attach(VirtualClock())
     twin.connect()
     act(twin, "take")
+    if feedback:
+        act(twin, "set_feedback", **feedback)
     act(twin, "approach")
     return twin
 
@@ -139,6 +174,30 @@ def film_case(case: int) -> FilmCase:
     )
 
 
+def fault_case(case: int) -> FaultCase:
+    """Return an image with a fault: of a film, or of graphene where the tip has become double."""
+    fault = FAULTS[case % len(FAULTS)]
+    rng = np.random.default_rng(seed_of("stm_analyst", "fault", case))
+    with tempfile.TemporaryDirectory() as folder:
+        if fault == "double_tip_sheet":
+            bias_V, side_A, pixels = 0.8, float(rng.uniform(60.0, 70.0)), 112
+            twin = twin_with("graphene", case, Path(folder), setpoint_nA=0.1, bias_V=bias_V)
+            fault = "double_tip"
+        else:
+            bias_V, side_A, pixels = 1.0, float(rng.uniform(110.0, 190.0)), PIXELS
+            heights, _ = grown_heights(case // len(FAULTS))
+            film = FilmStructure(heights, np.array([0.3]))
+            twin = twin_with(Specimen("s1", case, film), case, Path(folder))
+        twin.inject(fault)
+        scan: Scan = act(
+            twin, "scan", width_A=side_A, height_A=side_A, bias_V=bias_V,
+            pixels_x=pixels, pixels_y=pixels, line_time_s=0.25,
+        )  # fmt: skip
+        frame = twin.truth()["frame"]
+        twin.disconnect()
+    return FaultCase(scan, FAULTS[case % len(FAULTS)], tuple(what for _, what in frame["events"]))
+
+
 def heights_inside(
     heights: NDArray[np.int32], x_A: NDArray[np.float32], y_A: NDArray[np.float32]
 ) -> NDArray[np.int32]:
@@ -149,57 +208,68 @@ def heights_inside(
 
 
 def defect_case(case: int) -> DefectCase:
-    """Return an image of graphene with a vacancy and a nitrogen atom in its box."""
+    """Return an image of graphene with a vacancy, a nitrogen and a boron atom in its box.
+
+    Empty states are imaged in even cases, filled ones in odd cases.
+    """
     rng = np.random.default_rng(seed_of("stm_analyst", "graphene", case))
-    specimen = Specimen("s1", case, graphene_with_defects(rng))
+    structure, kinds, places = graphene_with_defects(rng)
+    bias_V = float(rng.uniform(0.6, 0.9)) * (1.0 if case % 2 == 0 else -1.0)
+    side_A = float(rng.uniform(40.0, 46.0))
     with tempfile.TemporaryDirectory() as folder:
-        twin = twin_with(specimen, case, Path(folder))
-        act(twin, "set_feedback", setpoint_nA=0.1, bias_V=0.8)
-        side_A = float(rng.uniform(30.0, 36.0))
+        twin = twin_with(
+            Specimen("s1", case, structure), case, Path(folder), setpoint_nA=0.1, bias_V=bias_V
+        )
         scan: Scan = act(
-            twin, "scan", width_A=side_A, height_A=side_A, bias_V=float(rng.uniform(0.6, 0.9)),
-            pixels_x=PIXELS, pixels_y=PIXELS, line_time_s=0.25,
+            twin, "scan", width_A=side_A, height_A=side_A, bias_V=bias_V,
+            pixels_x=SHEET_PIXELS, pixels_y=SHEET_PIXELS, line_time_s=0.25,
         )  # fmt: skip
-        truth = twin.truth()
+        frame = twin.truth()["frame"]
         twin.disconnect()
-    x_A, y_A = truth["frame"]["x_A"], truth["frame"]["y_A"]
+    x_A, y_A = (frame[name].astype(np.float64) for name in ("x_A", "y_A"))
     middle = np.array([_middle(x_A), _middle(y_A)])
-    places = _defect_places_A(truth["specimen"].atoms)
-    box_A = truth["specimen"].atoms.cell_A[:2]
-    images = [
-        places + np.array([i, j]) * box_A - middle + np.floor(middle / box_A) * box_A
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    ]
-    everywhere = np.concatenate(images)
+    box_A = structure.cell_A[:2]
+    everywhere = np.concatenate(
+        [
+            places + np.array([i, j]) * box_A - middle + np.floor(middle / box_A) * box_A
+            for i in (-1, 0, 1)
+            for j in (-1, 0, 1)
+        ]
+    )
     reach = 0.5 * np.array([np.ptp(x_A.mean(axis=0)), np.ptp(y_A.mean(axis=1))])
-    inside = (np.abs(everywhere) < reach - 4.0).all(axis=1)
-    return DefectCase(scan, everywhere[inside], tuple(w for _, w in truth["frame"]["events"]))
+    inside = np.flatnonzero((np.abs(everywhere) < reach - EDGE_A).all(axis=1))
+    return DefectCase(
+        scan,
+        everywhere[inside],
+        tuple(kinds[i % len(kinds)] for i in inside),
+        frame["field"].topograph_A(x_A, y_A, setpoint_nA=0.1),
+        tuple(what for _, what in frame["events"]),
+    )
 
 
-def graphene_with_defects(rng: np.random.Generator) -> AtomicStructure:
-    """Return a box of graphene with one vacancy and one nitrogen atom, half a box apart or so."""
+def graphene_with_defects(
+    rng: np.random.Generator,
+) -> tuple[AtomicStructure, tuple[str, ...], NDArray[np.float64]]:
+    """Return a box of graphene with a defect of each kind, their kinds and places (n, 2) [A]."""
     box = graphene(CELLS)
     edges_A = np.diag(box.cell_A)
-    first = rng.uniform(0.0, 1.0, 2)
-    second = first + 0.5 + rng.uniform(-0.1, 0.1, 2)
-    missing, nitrogen = (
-        box.nearest(float(x), float(y)) for x, y in (first % 1.0 * edges_A, second % 1.0 * edges_A)
-    )
+    apart = np.array([[0.0, 0.0], [0.5, 0.1], [0.25, 0.55]]) + rng.uniform(-0.06, 0.06, (3, 2))
+    parts = (rng.uniform(0.0, 1.0, 2) + apart) % 1.0
+    sites = [box.nearest(float(x), float(y)) for x, y in parts * edges_A]
+    kinds = tuple(KINDS[i] for i in rng.permutation(3))
     numbers = np.full(box.n, 6)
-    numbers[nitrogen] = 7
-    places = box.positions_A + np.array([0.0, 0.0, 10.0])
-    cell_A = np.append(edges_A, 20.0)
-    return AtomicStructure.of(numbers, places, cell_A).without([missing])
+    for site, kind in zip(sites, kinds, strict=True):
+        numbers[site] = DOPANTS.get(kind, 6)
+    positions_A = box.positions_A + np.array([0.0, 0.0, 10.0])
+    whole = AtomicStructure.of(numbers, positions_A, np.append(edges_A, 20.0))
+    missing = sites[kinds.index("vacancy")]
+    return whole.without([missing]), kinds, box.positions_A[sites, :2]
 
 
-def _middle(image: NDArray[np.float32]) -> float:
+def _middle(image: NDArray[np.float64]) -> float:
     rows, columns = image.shape
-    return float(
-        image[rows // 2 - 1 : rows // 2 + 1, columns // 2 - 1 : columns // 2 + 1]
-        .astype(np.float64)
-        .mean()
-    )
+    inner = image[rows // 2 - 1 : rows // 2 + 1, columns // 2 - 1 : columns // 2 + 1]
+    return float(inner.mean())
 
 
 def _sites(places_A: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -208,11 +278,3 @@ def _sites(places_A: NDArray[np.floating]) -> NDArray[np.int64]:
     low = int(np.ceil((float(places_A.min()) - half_A) / MESH_A))
     high = int(np.ceil((float(places_A.max()) + half_A) / MESH_A))
     return np.arange(low, high)
-
-
-def _defect_places_A(atoms: Any) -> NDArray[np.float64]:
-    """Return where atoms are missing or not carbon, shape (n, 2) [A]."""
-    ideal = graphene(CELLS).positions_A[:, :2]
-    there = atoms.positions_A[:, :2]
-    far = np.linalg.norm(ideal[:, None] - there[None], axis=2).min(axis=1)
-    return np.concatenate([ideal[far > 0.5], there[atoms.numbers != 6]])

@@ -21,17 +21,22 @@ SATURATED = 0.002
 JUMP_A = 6.0
 """Jump of a whole line that no step of a surface makes [A]."""
 
+LIFTING, TOUCHING = 2.0, 0.1
+"""Over `RINGING`, how much a loop rings that lifts a tip from the surface, and the share of samples at
+the preamplifier's limit that a touch alone does not explain [1]."""
+
 
 def complaint_about(scan: Scan) -> str | None:
     """Return what speaks against a scan; None when nothing does."""
-    if scan.ringing > RINGING:
-        return (
-            f"the loop oscillates (fast error {scan.ringing:.2g}, quiet below 0.1): lower the gains"
-        )
     forward = np.asarray(scan.z_forward_A)
     share = scan.saturations / max(2 * forward.size, 1)
     jump_A = _largest_jump_A(forward)
-    if share > SATURATED and jump_A > 0.5 * JUMP_A:
+    is_touching = SATURATED < share < TOUCHING and jump_A > 0.5 * JUMP_A
+    if scan.ringing > RINGING * (LIFTING if is_touching else 1.0):
+        return (
+            f"the loop oscillates (fast error {scan.ringing:.2g}, quiet below 0.1): lower the gains"
+        )
+    if is_touching:
         return (
             f"the tip has touched the surface: {scan.saturations} samples at the preamplifier's "
             f"limit, lines {jump_A:.1f} A apart: condition the tip, move on"

@@ -305,8 +305,40 @@ def test_crash_oscillation_and_saturation_have_their_flags():
     jumped = image | {"z_forward_A": image["z_forward_A"] + 7.0 * (np.arange(96) > 50)[:, None]}
     seen = ANALYST.compute("artefacts", **jumped, saturations=100)
     assert seen.is_crashed
-    assert seen.is_saturated
     assert seen.largest_jump_A == pytest.approx(7.0, abs=0.5)
+    assert ANALYST.compute("artefacts", **image, saturations=100).is_saturated
+
+
+@pytest.mark.parametrize(
+    ("jump_A", "ringing", "saturations", "verdict"),
+    [
+        (7.0, 0.05, 100, "is_crashed"),
+        (7.0, 0.8, 100, "is_oscillating"),
+        (0.0, 0.8, 100, "is_oscillating"),
+        (0.0, 0.05, 100, "is_saturated"),
+        (0.0, 0.05, 0, None),
+    ],
+)
+def test_one_cause_has_one_verdict(jump_A, ringing, saturations, verdict):
+    z, _, places = dilated(blobs(1), 96)
+    image = recorded(z, places, np.random.default_rng(0))
+    image["z_forward_A"] = image["z_forward_A"] + jump_A * (np.arange(96) > 50)[:, None]
+    seen = ANALYST.compute("artefacts", **image, ringing=ringing, saturations=saturations)
+    flags = ("is_double_tip", "is_oscillating", "is_crashed", "is_saturated")
+    assert [flag for flag in flags if getattr(seen, flag)] == ([verdict] if verdict else [])
+
+
+def test_defects_that_are_seen_twice_make_a_double_tip():
+    once = np.array([[-12.0, 2.0], [3.0, -11.0], [-6.0, -13.0]])
+    twice = np.concatenate([once, once + np.array([13.0, 9.0])])
+    flags = []
+    for defects in (once, twice):
+        seen = ANALYST.compute("defects", **lattice_image(np.eye(2), defects=defects))
+        assert len(seen.places_A) == len(defects)
+        flags.append(seen.is_double_tip)
+    assert flags == [False, True]
+    assert (seen.twin_x_A, seen.twin_y_A) == pytest.approx((13.0, 9.0), abs=0.3)
+    assert seen.twins == 3
 
 
 @pytest.mark.parametrize(
