@@ -45,6 +45,10 @@ __all__ = [
 _RAY_PREFIX = "tl-"
 # a boot and a process are told apart by stamps that a clock correction may move a little
 _SAME_MOMENT_S = 2.0
+# below the ports that Linux, macOS and Windows give to whoever asks for any: between the choice of a
+# port and its use by a process that is still starting, nobody is given it by chance
+_PORTS = range(20_000, 32_768)
+_TRIED_PORTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +294,11 @@ class RunFolder:
 
 
 def free_endpoint() -> str:
-    """Return a loopback endpoint that nobody listens at now."""
+    """Return a loopback endpoint that nobody listens at now, and that nobody is given unasked."""
+    for port in secrets.SystemRandom().sample(_PORTS, _TRIED_PORTS):
+        endpoint = f"tcp://127.0.0.1:{port}"
+        if _is_free(endpoint):
+            return endpoint
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

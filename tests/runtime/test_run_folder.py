@@ -2,12 +2,19 @@
 
 import json
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from twinloop.agents.runtime.run_folder import FolderLock, Owner, RunFolder, ThisHost
+from twinloop.agents.runtime.run_folder import (
+    FolderLock,
+    Owner,
+    RunFolder,
+    ThisHost,
+    free_endpoint,
+)
 from twinloop.errors import ConfigError, RunFolderBusy
 
 ME = Owner("lab-pc", "boot-2", 200, 1000.0, "2026-01-17T10:00:00+00:00")
@@ -119,6 +126,23 @@ def test_the_hub_listens_at_the_same_place_again_while_that_is_free(tmp_path: Pa
         other = folder.hub_endpoint()
     assert other != endpoint
     assert folder.hub_endpoint() == other
+
+
+def test_a_chosen_port_is_none_that_the_system_gives_away_by_itself() -> None:
+    with ExitStack() as held:
+        given = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(20)]
+        lowest = min(server.getsockname()[1] for server in given)
+        chosen = [int(free_endpoint().rpartition(":")[2]) for _ in range(20)]
+    assert max(chosen) < lowest
+    assert len(set(chosen)) > 15, "one after the other would be the same for two runs at once"
+
+
+def test_a_port_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", int(free_endpoint().rpartition(":")[2]))) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("twinloop.agents.runtime.run_folder._PORTS", range(port, port + 1))
+        monkeypatch.setattr("twinloop.agents.runtime.run_folder._TRIED_PORTS", 1)
+        assert free_endpoint() != f"tcp://127.0.0.1:{port}"
 
 
 def test_rays_folder_is_short_private_named_in_the_run_folder_and_removed(tmp_path: Path) -> None:
