@@ -1,0 +1,1 @@
+"""Bridges outward: a served instrument behind the interfaces that other programs speak."""
