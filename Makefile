@@ -16,7 +16,15 @@ READY_TO_COMPARE := $(VENV)/.installed-oracles-$(PINS)
 
 SPEED := $(filter-out speed/measure.py,$(wildcard speed/*.py))
 VALIDATION := $(foreach twin,mbe rheed stem stem_analyst stm stm_analyst xrd,docs/validation/$(twin).py)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+    -c constraints.txt
+# pip would compile 15000 files one after the other; this takes every core, and leaves out the tests
+# that packages carry along. A file in another Python's syntax is no failure: nobody imports it.
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 -x '[\\/]tests[\\/]' $(VENV)/lib || true
+
+# Whoever collects these files alone starts after seconds. The kills take longest: they come first.
+SYSTEM = $(shell grep -rl 'mark\.system' tests --include='test_*.py' | sort)
+KILLS_FIRST = $(filter tests/kills/%,$(SYSTEM)) $(filter-out tests/kills/%,$(SYSTEM))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint physics validation soak speed clean
@@ -30,7 +38,7 @@ run: $(READY_TO_RUN) ## run the campaign of the demonstration
 test: $(READY_TO_TEST) ## unit, documentation and system tests (physics and soak have their own)
 	$(BIN)/pytest --doctest-modules tests src/twinloop -m "not system and not physics and not soak" \
 	    -n 2 --dist loadfile --durations=20
-	$(BIN)/pytest tests -m "system and not physics and not soak" --durations=20
+	$(BIN)/pytest $(KILLS_FIRST) -m "system and not physics and not soak" --durations=20
 
 lint: $(READY_TO_TEST) ## style, types, arrows between the rooms, spelling
 	$(BIN)/ruff check .
@@ -70,15 +78,18 @@ $(READY_TO_RUN): | $(BIN)/python
 	@echo "installing what a campaign needs (once; some minutes)"
 	@$(INSTALL) setuptools
 	@$(INSTALL) --no-build-isolation -e '.[all]'
+	@$(COMPILE)
 	@touch $@
 
 $(READY_TO_TEST): | $(BIN)/python
 	@echo "installing what a campaign and the tests need (once; some minutes)"
 	@$(INSTALL) setuptools
 	@$(INSTALL) --no-build-isolation -e '.[all,dev]'
+	@$(COMPILE)
 	@touch $(READY_TO_RUN) $@
 
 $(READY_TO_COMPARE): $(READY_TO_TEST)
 	@echo "installing the codes that twins are compared with (once; some minutes)"
 	@$(INSTALL) -c constraints-oracles.txt --no-build-isolation -e '.[all,dev,oracles]'
+	@$(COMPILE)
 	@touch $@
