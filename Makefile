@@ -38,7 +38,8 @@ run: $(READY_TO_RUN) ## run the campaign of the demonstration
 test: $(READY_TO_TEST) ## unit, documentation and system tests (physics and soak have their own)
 	$(BIN)/pytest --doctest-modules tests src/twinloop -m "not system and not physics and not soak" \
 	    -n 2 --dist loadfile --durations=20
-	$(BIN)/pytest $(KILLS_FIRST) -m "system and not physics and not soak" --durations=20
+	$(BIN)/pytest $(KILLS_FIRST) -m "system and not physics and not soak" \
+	    -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 lint: $(READY_TO_TEST) ## style, types, arrows between the rooms, spelling
 	$(BIN)/ruff check .
