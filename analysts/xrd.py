@@ -54,6 +54,11 @@ UNSEEN, UNSEEN_LOGIT, UNSEEN_LOGIT_SD = 0.05, -12.0, 0.01
 """Probability, beforehand, that a film is of the substrate's own material, which does not show; and
 the logit of its aluminium share."""
 
+MIN_POINTS = 20
+LEAST_READY = 0.1
+"""Part of the counting time for which a counter must have been ready: below it nearly every photon was
+missed, and what is left tells more of the counter than of the film [1]."""
+
 MASK_SD = 7.0
 """Half width of the part around a substrate peak that is left out, in resolutions [1]."""
 
@@ -70,6 +75,7 @@ class FilmScan(Result):
         roughness_ML, roughness_sd_ML: root mean square of the heights [ML].
         zero_deg: what the scale of the angles shows too much, from the substrate's peak [deg].
         misfit: chi squared for each degree of freedom; far above 1, the model does not hold [1].
+        saturated: how many points were left out because the counter was hardly ever ready there.
     """
 
     thickness_ML: float
@@ -86,6 +92,7 @@ class FilmScan(Result):
     roughness_sd_ML: float
     zero_deg: float
     misfit: float
+    saturated: int = 0
 
 
 class CubicLattice(Result):
@@ -127,7 +134,7 @@ class XRDAnalyst(Analyst, name="xrd"):
     Args:
         wavelength_A: of the beam [A].
         resolution_per_A: standard deviation of the momentum transfer [1/A].
-        dead_time_s: of the detector (nonparalysable) [s].
+        dead_time_s: of a detector (nonparalysable) that does not tell its live time [s].
         spacing_sd: how far a film's layer spacing may be from that of a coherent film, relative [1].
         thickness_mean_ML: what a film is expected to have [ML].
         thickness_sd_ML: how uncertain that is [ML].
@@ -151,15 +158,28 @@ class XRDAnalyst(Analyst, name="xrd"):
     ka2_ratio: float = Field(default=0.0, ge=0)
 
     @quantity
-    def film(self, *, two_theta_deg: Array, counts: Array, count_s: float = 1.0) -> FilmScan:
+    def film(
+        self,
+        *,
+        two_theta_deg: Array,
+        counts: Array,
+        count_s: float = 1.0,
+        live_s: Array | None = None,
+    ) -> FilmScan:
         """Return thickness, spacing, composition and roughness of a film.
 
         Args:
             two_theta_deg: rising, shape (n,), n >= 20 [deg]; a substrate peak should be inside.
             counts: shape (n,) [counts].
             count_s: counting time of a point [s]; needed for the dead time only.
+            live_s: part of it in which the counter was ready, shape (n,) [s]; the counts that a
+                nonparalysable counter gets in its live time are Poisson's in their likelihood, however
+                loaded it was. None: `dead_time_s` must do.
+
+        Raises:
+            ArgumentError: a live time outside 0 to `count_s`, or a scan of saturated points only.
         """
-        scan = _Scan(two_theta_deg, counts, count_s, self)
+        scan = _Scan(two_theta_deg, counts, count_s, self, live_s)
         tried = sorted(
             (scan.fit(start, TRIAL_STEPS) for start in scan.starts()), key=lambda fit: fit.cost
         )
@@ -235,6 +255,20 @@ def _checked(angles_deg: Array, counts: Array) -> tuple[NDArray[np.float64], NDA
     return angles, seen
 
 
+def _ready(live_s: Array | None, count_s: float, size: int) -> NDArray[np.float64]:
+    """Return for which part of the counting time the counter was ready, shape (n,) [1].
+
+    Raises:
+        ArgumentError: another shape, or a time outside 0 to `count_s`.
+    """
+    if live_s is None:
+        return np.ones(size)
+    ready: NDArray[np.float64] = np.asarray(live_s, dtype=np.float64) / count_s
+    if ready.shape != (size,) or not bool(((ready >= 0) & (ready <= 1 + 1e-9)).all()):
+        raise ArgumentError("live_s", live_s, f"{size} times of 0 to {count_s:g} s")
+    return ready
+
+
 class _Known(NamedTuple):
     """A parameter's place, and what is known of it beforehand."""
 
@@ -250,17 +284,29 @@ class _Scan:
     """
 
     def __init__(
-        self, two_theta_deg: Array, counts: Array, count_s: float, settings: XRDAnalyst
+        self,
+        two_theta_deg: Array,
+        counts: Array,
+        count_s: float,
+        settings: XRDAnalyst,
+        live_s: Array | None = None,
     ) -> None:
         angles, seen = _checked(two_theta_deg, counts)
-        self._dead = settings.dead_time_s / count_s
-        true = seen / (1.0 - np.clip(seen * self._dead, 0.0, 0.9))
+        ready = _ready(live_s, count_s, seen.size)
+        self._dead = settings.dead_time_s / count_s if live_s is None else 0.0
+        true = seen / np.maximum(ready - np.clip(seen * self._dead, 0.0, 0.9), 1e-6)
         q = momentum_per_A(angles, settings.wavelength_A)
         order = np.rint(q * SPACING_A / (2.0 * np.pi))
         away = np.abs(q - 2.0 * np.pi * order / SPACING_A)
         is_peak = (away < MASK_SD * settings.resolution_per_A) & (order > 0)
         self.zero = _zero(angles[is_peak], true[is_peak], settings.wavelength_A)
-        self._keep = ~is_peak
+        is_blind = ready < LEAST_READY
+        self.saturated = int(np.count_nonzero(is_blind & ~is_peak))
+        self._keep = ~is_peak & ~is_blind
+        if np.count_nonzero(self._keep) < MIN_POINTS:
+            found = f"{self.saturated} of {seen.size} points saturated"
+            raise ArgumentError("scan", found, f"{MIN_POINTS} points beside peaks that are not")
+        self._ready = ready[self._keep]
         self._counts, self._true = seen[self._keep], true[self._keep]
         away_deg = angles[self._keep]
         self._model = RodModel(away_deg, settings.wavelength_A, settings.resolution_per_A)
@@ -328,7 +374,7 @@ class _Scan:
         scale, floor = self._scale * _exp(values[0]), self._floor * _exp(values[1])
         shape = self._model.intensity(_film(values), float(values[7]))
         true = scale * shape + floor
-        return true / (1.0 + true * self._dead)
+        return self._ready * true / (1.0 + true * self._dead)
 
     def summary(self, seen: Sequence[PoissonFit], unseen: PoissonFit) -> FilmScan:
         """Return means and deviations over all fits, weighted by their probability."""
@@ -356,6 +402,7 @@ class _Scan:
             strain_sd=numbers["spacing_sd_A"] / SPACING_A,
             zero_deg=float(best.values[7]),
             misfit=best.misfit,
+            saturated=self.saturated,
         )
 
 

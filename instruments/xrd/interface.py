@@ -6,11 +6,15 @@ most is reflected. In a protocol:
     await xrd.take()
     await xrd.align(two_theta_deg=31.63)
     seen = await xrd.scan(start_deg=25.0, stop_deg=39.0, step_deg=0.05, count_s=2.0)
-    found = await analyst.film(two_theta_deg=seen.two_theta_deg, counts=seen.counts, count_s=2.0)
+    found = await analyst.film(
+        two_theta_deg=seen.two_theta_deg, counts=seen.counts, count_s=2.0, live_s=seen.live_s
+    )
     await xrd.give()
 
 Angles are what the scales of the goniometer show: they may be off by a zero error. Counts are what
-the counter has counted, dead time and all. While a scan goes on, new points appear on the stream
+the counter has counted, dead time and all; its live time says how much of each point it missed. A scan
+of an aligned sample begins and ends with a count at the reflection of its alignment, the control: a
+sample that slips meanwhile shows there. While a scan goes on, new points appear on the stream
 "scan": `two_theta_deg` and `counts_per_s` of the last one as numbers, all new ones as arrays. An
 aborted scan tells how many points it has.
 """
@@ -51,11 +55,17 @@ class Scan(Result):
         two_theta_deg: what the scale showed, rising, shape (n,), float64 [deg].
         counts: shape (n,), int64 [counts].
         count_s: counting time of a point [s].
+        live_s: part of it in which the counter was ready for a photon, shape (n,), float64; near 0 it was
+            saturated; None: this counter has no clock for it [s].
+        control: counts at the reflection of the last alignment before and after the scan, one second
+            each, shape (2,), int64; None: not aligned since it was mounted, or no such count [counts].
     """
 
     two_theta_deg: Array
     counts: Array
     count_s: Seconds
+    live_s: Array | None = None
+    control: Array | None = None
 
 
 class Rocking(Result):

@@ -102,6 +102,27 @@ def test_a_known_dead_time_is_corrected():
     assert found.misfit < min(1.5, 0.6 * misled.misfit)
 
 
+def test_saturated_points_are_left_out_and_counted():
+    film = FilmStructure.flat(8, 25, aluminium=1.0)
+    arguments = scan(film, count_s=10.0)
+    is_blind = np.abs(arguments["two_theta_deg"] - 30.5) < 0.3
+    live_s = np.where(is_blind, 0.1, 10.0)
+    counts = np.where(is_blind, 7, arguments["counts"])
+    found = ANALYST.compute("film", **{**arguments, "counts": counts}, live_s=live_s)
+    assert found.saturated == is_blind.sum()
+    assert found.thickness_ML == pytest.approx(25.0, abs=3 * found.thickness_sd_ML)
+    assert found.misfit == pytest.approx(1.0, abs=0.35)
+
+
+@pytest.mark.parametrize(
+    "live_s", [np.full(280, 11.0), np.full(280, -1.0), np.ones(3), np.full(280, 0.01)]
+)
+def test_a_live_time_that_cannot_be_or_that_leaves_nothing_is_refused(live_s):
+    arguments = scan(FilmStructure.flat(8, 25, aluminium=1.0), count_s=10.0)
+    with pytest.raises(ArgumentError, match=r"live_s|saturated"):
+        ANALYST.compute("film", **arguments, live_s=live_s)
+
+
 def test_lattice_constants_of_a_powder_lie_within_their_intervals():
     angles, off = np.arange(20.0, 100.0, 0.02), []
     for seed in range(20):

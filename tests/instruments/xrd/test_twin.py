@@ -11,7 +11,7 @@ from twinloop.errors import ArgumentError
 from twinloop.instruments.interface import Done, NotTouched, Partial
 from twinloop.instruments.standin.testing import command_for
 from twinloop.instruments.xrd.interface import XRD
-from twinloop.instruments.xrd.twin import XRDTwin
+from twinloop.instruments.xrd.twin import XRDTwin, _nonparalysable
 
 RANGE = {"start_deg": 25.0, "stop_deg": 39.0, "step_deg": 0.05, "count_s": 2.0}
 
@@ -98,7 +98,9 @@ def test_time_passes_for_every_point_and_for_the_way_there(bench_of):
     before_s = bench.twin.clock.now_s()
     bench.act("scan", start_deg=40.0, stop_deg=41.0, step_deg=0.1, count_s=3.0)
     passed_s = bench.twin.clock.now_s() - before_s
-    assert passed_s == pytest.approx(11 * (3.0 + 0.2) + (40.0 - 31.63) / 2.0, abs=0.1)
+    # points, two looks at the control reflection, the ways there and back
+    ways_deg = (40.0 - 31.63) + (41.0 - 31.63)
+    assert passed_s == pytest.approx((11 * 3.0 + 2 * 1.0) + 13 * 0.2 + ways_deg / 2.0, abs=0.1)
 
 
 def test_counts_follow_poisson_the_dead_time_and_the_age_of_the_tube(bench_of):
@@ -155,6 +157,58 @@ def test_a_seed_is_a_diffractometer_and_its_noise(bench_of):
     assert not np.array_equal(first, other)
 
 
+def test_a_loaded_counter_says_for_how_long_it_was_ready(bench_of):
+    bench = bench_of("gaas", is_aligned=False, seed=1, background_counts_per_s=2e6)
+    seen = bench.act("scan", start_deg=40.0, stop_deg=42.0, step_deg=0.01, count_s=0.01)
+    true = 2e6 * np.exp(-bench.twin.truth()["state"]["tube_h"] / 3000.0)
+    assert seen.live_s.mean() == pytest.approx(0.01 / (1 + true * 1e-6), rel=0.01)
+    assert (seen.counts / seen.live_s).mean() == pytest.approx(true, rel=0.01)
+    # renewal theory: the variance of counts is the mean over (1 + n tau)^2, not the mean
+    assert seen.counts.var() == pytest.approx(seen.counts.mean() / (1 + true * 1e-6) ** 2, rel=0.4)
+    assert bench.complaint(seen) is None
+
+
+@pytest.mark.parametrize(("rate_per_s", "count_s"), [(400.0, 0.5), (4000.0, 2.0)])
+def test_a_counter_followed_photon_by_photon_counts_as_renewal_theory_says(rate_per_s, count_s):
+    rng, dead_s = np.random.default_rng(3), 1e-3
+    counts = [_nonparalysable(rng, rate_per_s, count_s, dead_s) for _ in range(2000)]
+    mean = rate_per_s / (1 + rate_per_s * dead_s) * count_s
+    assert np.mean(counts) == pytest.approx(mean, rel=0.01)
+    assert np.var(counts) == pytest.approx(mean / (1 + rate_per_s * dead_s) ** 2, rel=0.15)
+
+
+@pytest.mark.parametrize("slip_deg", [0.025, -0.05, 0.1])
+def test_a_small_slip_shows_in_the_control_reflection(bench_of, monkeypatch, slip_deg):
+    monkeypatch.setattr("twinloop.instruments.xrd.twin.SLIP_DEG", slip_deg)
+    bench = bench_of()
+    bench.twin.inject("misaligned")
+    seen = bench.act("scan", **RANGE)
+    # a rocking curve of a standard deviation of 0.03 deg
+    left = np.exp(-0.5 * (slip_deg / 0.03) ** 2)
+    assert seen.control[1] / seen.control[0] == pytest.approx(left, abs=0.15)
+    assert "the sample has moved" in bench.complaint(seen)
+
+
+def test_a_sample_that_slipped_between_two_scans_is_noticed_before_the_second(bench_of):
+    bench = bench_of()
+    bench.twin.state["tilt_deg"] += 0.03
+    seen = bench.act("scan", **RANGE)
+    assert "before the scan" in bench.complaint(seen)
+    bench.act("align", two_theta_deg=31.63)
+    assert bench.complaint(bench.act("scan", **RANGE)) is None
+
+
+def test_sixty_scans_of_a_sample_at_rest_are_not_complained_of(bench_of):
+    bench = bench_of(seed=8)
+    short = {"start_deg": 30.5, "stop_deg": 32.8, "step_deg": 0.05, "count_s": 0.2}
+    assert [bench.complaint(bench.act("scan", **short)) for _ in range(60)] == [None] * 60
+
+
+def test_without_an_alignment_there_is_no_control(bench_of):
+    bench = bench_of(is_aligned=False)
+    assert bench.act("scan", **RANGE).control is None
+
+
 def test_a_sample_that_slips_is_noticed_and_aligned_anew(bench_of):
     bench = bench_of()
     bench.twin.inject("misaligned")
@@ -174,16 +228,17 @@ def test_a_tube_that_trips_is_noticed_and_warmed_up(bench_of):
     assert bench.complaint(bench.act("scan", **RANGE)) is None
 
 
-def test_a_blinded_counter_is_noticed_by_the_width_of_a_strong_peak_or_by_the_analyst(bench_of):
+def test_a_blinded_counter_is_noticed_and_its_live_time_saves_the_scan(bench_of):
     bench = bench_of()
     bench.twin.inject("detector_saturated")
-    strong = bench.act("scan", start_deg=64.0, stop_deg=68.0, step_deg=0.02, count_s=1.0)
-    assert "saturated" in bench.complaint(strong)
     seen = bench.act("scan", **{**RANGE, "count_s": 20.0})
-    found = XRDAnalyst(dead_time_s=1e-6).compute(
-        "film", two_theta_deg=seen.two_theta_deg, counts=seen.counts, count_s=20.0
-    )
-    assert found.misfit > 3.0
+    assert "saturated" in bench.complaint(seen)
+    scan = {"two_theta_deg": seen.two_theta_deg, "counts": seen.counts, "count_s": 20.0}
+    misled = XRDAnalyst(dead_time_s=1e-6).compute("film", **scan)
+    assert misled.misfit > 3.0
+    found = XRDAnalyst().compute("film", **scan, live_s=seen.live_s)
+    assert found.thickness_ML == pytest.approx(20.0, abs=3 * found.thickness_sd_ML)
+    assert found.misfit < 2.0
 
 
 def test_a_fault_comes_at_the_run_that_the_settings_name(bench_of):
