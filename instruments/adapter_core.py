@@ -73,6 +73,7 @@ from twinloop.wire.effects import Send, Sync
 
 __all__ = ["AdapterCore"]
 
+_LONGEST_WORDS = 2000
 _State = Literal["idle", "busy", "held", "tripped", "reconciling"]
 
 
@@ -107,9 +108,13 @@ class AdapterCore:
 
     # --- inputs ------------------------------------------------------------------------------
 
-    def observe(self, lab_now_s: float, spool_bytes: int) -> None:
-        """Take what the shell knows: laboratory time [s] and occupancy of the spool [byte]."""
-        self._desk.lab_now_s, self._desk.spool_bytes = lab_now_s, spool_bytes
+    def observe(self, lab_now_s: float, spool_bytes: int, utc: str = "") -> None:
+        """Take what the shell knows: laboratory time [s], bytes in the spool, its wall clock.
+
+        The wall clock (ISO 8601) is for people alone: nothing is decided by it.
+        """
+        desk = self._desk
+        desk.lab_now_s, desk.spool_bytes, desk.utc = lab_now_s, spool_bytes, utc
 
     def start(self, now_s: float) -> list[AdapterEffect]:
         """Begin: tell what is not acknowledged, ask about every INTENT without an end."""
@@ -469,6 +474,7 @@ class AdapterCore:
         """Return the state of one instrument, for people."""
         desk, rules = self._desk, self._desk.instruments[name]
         record, lease = desk.ledger.open_on(name), desk.leases.get(name)
+        past = desk.ledger.past_trips.get(name)
         return InstrumentStatus(
             instrument=name, kind_name=rules.kind, state=self._state_of(name),
             is_twin=rules.is_twin, clock_factor=desk.settings.clock_factor,
@@ -477,7 +483,10 @@ class AdapterCore:
             holder=f"{lease.agent} ({lease.campaign})" if lease else "",
             epoch=lease.epoch if lease else 0, ledger=desk.ledger_id, sample=desk.ledger.sample,
             trip=desk.ledger.trips.get(name), schema_digest=rules.schema_digest,
-            lab_now_s=desk.lab_now_s, spool_bytes=desk.spool_bytes,
+            lab_now_s=desk.lab_now_s, spool_bytes=desk.spool_bytes, utc=desk.utc,
+            last_trip=past.words()[:_LONGEST_WORDS] if past else "",
+            n_commands=sum(r.instrument == name for r in desk.ledger.records.values()),
+            n_unacked=sum(desk.ledger.records[k].instrument == name for k in desk.ledger.unacked),
         )  # fmt: skip
 
     def _state_of(self, name: str) -> _State:

@@ -71,11 +71,12 @@ class Desk:
         self.end_by_s: float | None = None
         self.now_s = self.lab_now_s = 0.0
         self.spool_bytes = 0
+        self.utc = ""
         self._effects: list[AdapterEffect] = []
 
     def write(self, entry: Entry) -> None:
         """Take an entry, and have it appended."""
-        self.ledger.apply(entry)
+        self.ledger.apply(entry, self.utc)
         self._effects.append(Append(entry))
 
     def do(self, *effects: AdapterEffect) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import zmq
 
-from twinloop.clocks import LabClock, RealWireClock, ScaledLabClock, WireClock
+from twinloop.clocks import LabClock, RealWireClock, ScaledLabClock, WireClock, utc_now
 from twinloop.errors import ArgumentError, Disconnected, LabError, MessageRejected
 from twinloop.ids import CommandKey, new_incarnation
 from twinloop.instruments.adapter_core import AdapterCore
@@ -260,7 +260,7 @@ class AdapterServer:
                 raise ArgumentError("effect", effect, "an effect of the adapter's core")
 
     def _observe(self) -> None:
-        self._shell.core.observe(self._clock.now_s(), self._spool.used_bytes)
+        self._shell.core.observe(self._clock.now_s(), self._spool.used_bytes, utc_now())
 
     def _beat(self) -> list[object]:
         effects: list[object] = []

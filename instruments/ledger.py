@@ -30,6 +30,7 @@ __all__ = [
     "Final",
     "Home",
     "LedgerState",
+    "PastTrip",
     "Record",
     "accepted",
     "acked",
@@ -103,6 +104,30 @@ class Home:
 
 
 @dataclass(slots=True)
+class PastTrip:
+    """The newest trip of an instrument, and who cleared it.
+
+    Args:
+        reason: why it tripped.
+        at: when, ISO 8601; "" where that is not known.
+        person, cleared_reason, cleared_at: who cleared it, why and when; "" while it stands.
+    """
+
+    reason: str
+    at: str
+    person: str = ""
+    cleared_reason: str = ""
+    cleared_at: str = ""
+
+    def words(self) -> str:
+        """Return it in one line."""
+        told = f"{self.at or 'some time'}: {self.reason}"
+        if not self.person:
+            return f"{told}; not cleared"
+        return f"{told}; cleared {self.cleared_at} by {self.person}: {self.cleared_reason}"
+
+
+@dataclass(slots=True)
 class LedgerState:
     """What the ledger says, folded from its entries and from nothing else.
 
@@ -113,6 +138,7 @@ class LedgerState:
         open: keys with an INTENT and no end.
         unacked: keys with an end that the campaign has not acknowledged.
         trips: reasons of latched trips, by instrument.
+        past_trips: the newest trip of each instrument, cleared or not.
         sample: what the chamber holds, None for nothing or nobody knows.
         left_by: last key whose action reached the instrument: its silence governs what it left.
 
@@ -129,6 +155,7 @@ class LedgerState:
     open: dict[CommandKey, None] = field(default_factory=dict)
     unacked: dict[CommandKey, None] = field(default_factory=dict)
     trips: dict[str, str] = field(default_factory=dict)
+    past_trips: dict[str, PastTrip] = field(default_factory=dict)
     sample: str | None = None
     left_by: dict[str, CommandKey] = field(default_factory=dict)
 
@@ -142,7 +169,10 @@ class LedgerState:
         state = cls()
         for n, item in enumerate(entries, 1):
             try:
-                state.apply(item.entry if isinstance(item, Stored) else item)
+                if isinstance(item, Stored):
+                    state.apply(item.entry, item.at)
+                else:
+                    state.apply(item)
             except (KeyError, TypeError, ValueError) as err:
                 raise JournalCorrupt("ledger", n, f"{type(err).__name__}: {err}") from err
         return state
@@ -161,8 +191,8 @@ class LedgerState:
             record = self.records[self.left_by[instrument]]
         return record
 
-    def apply(self, entry: Entry) -> None:
-        """Take one entry."""
+    def apply(self, entry: Entry, at: str = "") -> None:
+        """Take one entry, written at that time (ISO 8601)."""
         body, kind = entry.body, entry.kind
         if entry.v != 1:
             raise ValueError(f"{kind} of version {entry.v}; this program reads version 1")
@@ -179,9 +209,14 @@ class LedgerState:
             self.records[_key(body)].is_acked = True
             self.unacked.pop(_key(body), None)
         elif kind == "tripped":
+            if body["instrument"] not in self.trips:
+                self.past_trips[body["instrument"]] = PastTrip(body["reason"], at)
             self.trips.setdefault(body["instrument"], body["reason"])
         elif kind == "cleared":
-            self.trips.pop(body["instrument"], None)
+            if self.trips.pop(body["instrument"], None) is not None:
+                past = self.past_trips[body["instrument"]]
+                past.person, past.cleared_reason = body["person"], body["reason"]
+                past.cleared_at = at
         elif kind == "safe_state":
             self.left_by.pop(body["instrument"], None)
         elif kind not in {"ledger_opened", "released", "accepted"}:

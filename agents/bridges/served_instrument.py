@@ -292,19 +292,18 @@ class ServedInstrument:
             case InstrumentStatus() if message.instrument == self.instrument:
                 self.status = message
             case Accepted():
-                asked = self._asked.get(message.key)
-                if asked is not None:
+                if message.key in self._asked:
                     # it stands in the ledger: the outcome comes by itself
-                    asked.again_s = self._clock.now_s() + _LATE_S
+                    self._asked[message.key].again_s = self._clock.now_s() + _LATE_S
             case Outcome() if message.state != "running" and message.key.campaign == self._campaign:
                 self._end(message)
                 mailbox.send(sender, OutcomeAck(key=message.key))
             case ReadoutReply():
-                asked = self._asked.pop(message.request, None)
-                if asked is not None and message.state == "done":
-                    asked.future.set_result(message.result)
-                elif asked is not None:
-                    asked.future.set_exception(LabError(message.reason))
+                read = self._asked.pop(message.request, None)
+                if read is not None and message.state == "done":
+                    read.future.set_result(message.result)
+                elif read is not None:
+                    read.future.set_exception(LabError(message.reason))
             case _:
                 pass
 

@@ -439,7 +439,14 @@ class StatusRequest(_Model):
 
 
 class InstrumentStatus(_Model):
-    """State of one instrument, for views and lists; never for control."""
+    """State of one instrument, for views and lists; never for control.
+
+    Args:
+        utc: wall clock of the control PC when it answered, ISO 8601; "" from an older adapter.
+        last_trip: the newest trip, when, and who cleared it; "" for none.
+        n_commands: how many commands of this instrument its ledger knows.
+        n_unacked: how many outcomes wait for their campaign.
+    """
 
     kind: Literal["instrument_status"] = "instrument_status"
     instrument: Name
@@ -457,6 +464,10 @@ class InstrumentStatus(_Model):
     clock_factor: float
     lab_now_s: float
     spool_bytes: NonNegativeInt = 0
+    utc: Text = ""
+    last_trip: Text = ""
+    n_commands: NonNegativeInt = 0
+    n_unacked: NonNegativeInt = 0
 
 
 # --- conductor and compute agents ------------------------------------------------------------

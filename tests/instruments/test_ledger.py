@@ -71,6 +71,18 @@ def test_the_first_reason_of_a_trip_stands_until_it_is_cleared() -> None:
     assert state.trips == {}
 
 
+def test_the_newest_trip_is_remembered_with_who_cleared_it() -> None:
+    state = LedgerState()
+    state.apply(ledger.tripped("furnace", "hot"), "2026-01-02T10:00:00+00:00")
+    state.apply(ledger.tripped("furnace", "hotter"), "2026-01-02T10:00:01+00:00")
+    assert state.past_trips["furnace"].words() == "2026-01-02T10:00:00+00:00: hot; not cleared"
+    state.apply(ledger.cleared("furnace", "Ada", "valve freed"), "2026-01-02T11:00:00+00:00")
+    state.apply(ledger.cleared("furnace", "Bob", "again"), "2026-01-02T12:00:00+00:00")
+    told = state.past_trips["furnace"].words()
+    assert told.endswith("hot; cleared 2026-01-02T11:00:00+00:00 by Ada: valve freed")
+    assert not state.trips
+
+
 def test_a_digest_is_of_what_is_asked_and_of_no_lease_or_deadline() -> None:
     later = COMMAND.model_copy(update={"epoch": 9, "not_after_s": 5.0})
     hotter = COMMAND.model_copy(update={"arguments": {"hold_K": 901.0, "hold_s": 1.0}})
