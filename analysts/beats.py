@@ -21,6 +21,9 @@ STEPS = 30
 DAMPING_RANGE = (-0.3, 4.0)
 STEP = 1e-5
 
+REACH = 0.05
+"""Half width of the neighbourhood of a maximum or a minimum [layers]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refined:
@@ -29,7 +32,11 @@ class Refined:
     Args:
         frequency, frequency_sd: oscillations for each monolayer of the gauge [1/ML].
         damping, damping_sd: decay of the amplitude [1/ML].
-        amplitude, amplitude_sd: of the fundamental at the first maximum, substrate = 1.
+        amplitude, amplitude_sd: half of what the first maximum stands above the mean of the minima
+            beside it, substrate = 1. How much of a decaying trace is oscillation and how much is its
+            ground is a matter of the model; the height of a maximum is not. It is read off the fitted
+            curve, and mended by what the samples next to these three places leave over: two harmonics
+            cannot draw the cusps of good growth.
         contrast: see `Fit`.
         is_sure: see `Fit`.
     """
@@ -65,20 +72,24 @@ def refine_oscillation(
         for step in STEP * np.eye(2)
     ]
     jacobian = np.column_stack([basis, *slopes])
-    covariance = max(noise, 1e-12) ** 2 * np.linalg.pinv(jacobian.T @ jacobian)
-    first_ML = 1.0 / at[0]
-    height = float(np.hypot(amplitudes[4], amplitudes[5]))
-    part = float(np.exp(-at[1] * first_ML))
-    gradient = np.zeros(covariance.shape[0])
-    gradient[4:6] = amplitudes[4:6] / max(height, 1e-12) * part
-    gradient[-2:] = height * part * np.array([at[1] / at[0] ** 2, -first_ML])
+    inverse = np.linalg.pinv(jacobian.T @ jacobian)
+    covariance = max(noise, 1e-12) ** 2 * inverse
+    reading = _first_maximum(at)
+    turned = [
+        (_first_maximum(at + step) - _first_maximum(at - step)) @ amplitudes / (2.0 * STEP)
+        for step in STEP * np.eye(2)
+    ]
+    gradient = np.concatenate([reading, turned])
+    local = _beside_the_first_maximum(dose_ML * at[0])
+    # how each sample moves the amplitude: directly, and through the fit
+    influence = local + jacobian @ (inverse @ (gradient - jacobian.T @ local))
     return Refined(
         frequency=float(at[0]),
         frequency_sd=float(np.sqrt(covariance[-2, -2])),
         damping=float(at[1]),
         damping_sd=float(np.sqrt(covariance[-1, -1])),
-        amplitude=height * part,
-        amplitude_sd=float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0))),
+        amplitude=float(reading @ amplitudes + local @ (relative - basis @ amplitudes)),
+        amplitude_sd=max(noise, 1e-12) * float(np.linalg.norm(influence)),
         contrast=coarse.contrast,
         is_sure=True,
     )
@@ -117,6 +128,29 @@ def _rest(
     basis = _basis(dose_ML, at[0], at[1])
     rest: NDArray[np.float64] = relative - basis @ np.linalg.lstsq(basis, relative, rcond=None)[0]
     return rest
+
+
+def _first_maximum(at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what amplitudes are weighted with for half the height of the first maximum, shape (8,).
+
+    A maximum stands at one whole layer, the minima beside it half a layer off.
+    """
+    below, top, above = _basis(np.array([0.5, 1.0, 1.5]) / at[0], float(at[0]), float(at[1]))
+    reading: NDArray[np.float64] = 0.5 * (top - 0.5 * (below + above))
+    return reading
+
+
+def _beside_the_first_maximum(layers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what residuals are weighted with for half the height of the first maximum, (n,).
+
+    Args:
+        layers: shape (n,) [layers].
+    """
+    weights = np.zeros_like(layers)
+    for place, weight in ((0.5, -0.25), (1.0, 0.5), (1.5, -0.25)):
+        near = np.abs(layers - place) < REACH
+        weights[near] += weight / max(int(near.sum()), 1)
+    return weights
 
 
 def _basis(dose_ML: NDArray[np.float64], frequency: float, damping: float) -> NDArray[np.float64]:

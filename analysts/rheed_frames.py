@@ -31,7 +31,8 @@ class Beats(Result):
     Args:
         period_s: of the oscillation, the time of one monolayer [s]; the gauge's, uncertain by a
             tenth, where the trace hardly oscillates.
-        amplitude: of its fundamental at the first maximum, substrate = 1.
+        amplitude: half of what the first maximum stands above the mean of the minima beside it,
+            substrate = 1.
         damping_per_ML: decay of that with coverage [1/ML].
     """
 
@@ -86,8 +87,10 @@ class RHEEDFramesAnalyst(Analyst, name="rheed_frames"):
         step_height_A: of a monolayer [A].
         dark_counts: of the camera [counts].
         period_sd: relative deviation of the period from one monolayer that growth modes cause [1].
+        amplitude_sd: by which the reading misses the height of the first maximum without noise, substrate = 1.
         pixel_sd: relative uncertainty of `pixel_deg`, the calibration of the camera [1].
-        noise_factor: deviations by noise, over what a linear fit of a perfect model would have [1].
+        noise_factor: deviations by noise of what a fit tells (damping, recovery), over what a linear fit
+            of a perfect model would have [1].
         terrace_bias, terrace_sd: ln of the correlation length over 1 / width: mean, and deviation
             between films [1].
 
@@ -106,6 +109,7 @@ class RHEEDFramesAnalyst(Analyst, name="rheed_frames"):
     step_height_A: float = Field(default=MONOLAYER_A, gt=0)
     dark_counts: float = Field(default=40.0, ge=0)
     period_sd: float = Field(default=0.015, gt=0)
+    amplitude_sd: float = Field(default=0.004, ge=0)
     pixel_sd: float = Field(default=2e-3, gt=0)
     noise_factor: float = Field(default=1.2, gt=0)
     terrace_bias: float = 0.0
@@ -130,7 +134,9 @@ class RHEEDFramesAnalyst(Analyst, name="rheed_frames"):
             period_sd_s=period_s * math.hypot(noise_sd, model_sd),
             amplitude=found.amplitude,
             amplitude_sd=math.hypot(
-                self.noise_factor * found.amplitude_sd, found.amplitude * level_sd
+                found.amplitude_sd,
+                found.amplitude * level_sd,
+                self.amplitude_sd if found.is_sure else 0.0,
             ),
             damping_per_ML=found.damping / found.frequency,
             damping_sd_per_ML=self.noise_factor * found.damping_sd / found.frequency,
