@@ -11,8 +11,8 @@ __all__ = ["export"]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    to: Annotated[Path | None, typer.Option(help="folder to make; left out: RUN/export")] = None,
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="run folder")],
+    to: Annotated[Path | None, typer.Option(help="folder to make; left out: FOLDER/export")] = None,
     which: Annotated[
         Format, typer.Option("--format", help="bluesky brings the nexus files it points to")
     ] = Format.ALL,
@@ -21,7 +21,9 @@ def export(
     elements: Annotated[
         str, typer.Option(help="elements of the samples, as Al,Ga,As; NXem asks for them")
     ] = "",
-    overwrite: Annotated[bool, typer.Option(help="replace an export that is there")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace an export that is there")
+    ] = False,
 ) -> None:
     """Write the data of a run for other programs.
 

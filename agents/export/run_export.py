@@ -56,7 +56,7 @@ def export_run(
 
     Args:
         run: the run folder.
-        target: folder to make; RUN/export when left out.
+        target: folder to make; the folder `export` in it when left out.
         which: format; bluesky documents bring the NeXus files along, to which they point.
         trial: this one only ("t0007", or 7).
         sample: trials on this sample only.
