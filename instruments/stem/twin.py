@@ -16,7 +16,8 @@ from pydantic import Field, PrivateAttr
 from twinloop.errors import ArgumentError
 from twinloop.ids import seed_of
 from twinloop.instruments.interface import Command, NotTouched, Verdict, readout
-from twinloop.instruments.standin.stage_twin import Recipe, StageRun, StageTwin
+from twinloop.instruments.standin.beam_stage import BeamStageTwin
+from twinloop.instruments.standin.stage_twin import Recipe, StageRun
 from twinloop.instruments.stem.interface import (
     C3_A,
     MODELS,
@@ -47,7 +48,13 @@ from twinloop.instruments.stem.interface import (
     Step_A,
     Twofold_A,
 )
-from twinloop.instruments.stem.results import diffraction_of, micrograph_of, spectrum_of
+from twinloop.instruments.stem.results import (
+    complaint_of,
+    diffraction_of,
+    how_far,
+    micrograph_of,
+    spectrum_of,
+)
 from twinloop.simulators.film_structure import FilmStructure
 from twinloop.simulators.specimen import Specimen
 from twinloop.simulators.stem.acquisition import Raster, ScanPath, visited_pixels
@@ -80,17 +87,15 @@ XRAY_SLICE_S = 5.0
 CAMERA_HALF = 1.6
 """Half width of the diffraction camera over the probe's half angle [1]."""
 
-DARK_SIGMAS = 3.0
-SATURATED_SHARE = 1e-3
 
-
-class STEMTwin(StageTwin, STEM):
+class STEMTwin(BeamStageTwin, STEM):
     """A probe-corrected microscope with a stage for one sample.
 
     Args:
         model: of the images: "convolution" or "multislice".
         device: on which multislice runs, "cpu" or "cuda".
-        phonons: snapshots of thermal motion that multislice averages; 0: still atoms, too dark.
+        phonons: snapshots of thermal motion that multislice averages, the same ones for each look at a
+            sample; each costs as much again. 0: atoms that stand still, too dark in thick samples.
         beam_keV: energy of the electrons [keV].
         misalignment: size of what is hidden (aberrations, drift, calibration errors): 1 as usual, 0
             perfect.
@@ -106,7 +111,7 @@ class STEMTwin(StageTwin, STEM):
 
     model: Literal["convolution", "multislice"] = "convolution"
     device: str = "cpu"
-    phonons: int = Field(default=0, ge=0, le=64)
+    phonons: int = Field(default=4, ge=0, le=64)
     beam_keV: float = Field(default=80.0, ge=30.0, le=300.0)
     misalignment: float = Field(default=1.0, ge=0.0, le=3.0)
     multislice_limit_s: float = Field(default=120.0, gt=0.0)
@@ -185,7 +190,7 @@ class STEMTwin(StageTwin, STEM):
         }
         if Panel(**asked) != self._panel():
             await self.clock.sleep(OPTICS_S)
-            self._age(OPTICS_S)
+            self.age(OPTICS_S)
             self.state["optics"] = asked
             self._save()
         return Optics(energy_keV=self.beam_keV, **asked)
@@ -198,7 +203,7 @@ class STEMTwin(StageTwin, STEM):
         self.state["is_still"] = False
         try:
             await self.clock.sleep(MOVE_S)
-            self._age(MOVE_S)
+            self.age(MOVE_S)
             self._keep(self._column().moved(self.random("move"), self.misalignment))
             self.state["stage_A"] = [x_A, y_A]
         finally:
@@ -261,20 +266,7 @@ class STEMTwin(StageTwin, STEM):
     @scan.confirm
     async def image_is_plausible(self, command: Command, result: Micrograph) -> str | None:
         """Complain of an image without electrons, and of one with too many."""
-        seen = result.counts[result.is_acquired]
-        saturated = float((seen >= result.saturation_counts).mean())
-        if saturated > SATURATED_SHARE:
-            return (
-                f"{100 * saturated:.1f} % of the pixels are saturated ({command.key}): lower the "
-                "gain or the current"
-            )
-        noise = result.dark_sd_counts / math.sqrt(seen.size)
-        if float(seen.mean()) - result.dark_counts > DARK_SIGMAS * noise:
-            return None
-        return (
-            f"the image is at the dark level ({command.key}): the beam is off, or the field is "
-            "beside the sample"
-        )
+        return complaint_of(result, str(command.key))
 
     def _scan(self, run: StageRun, *, detector: DetectorName, make: Any, limit: float) -> Recipe:
         self._rest_ends()
@@ -286,9 +278,9 @@ class STEMTwin(StageTwin, STEM):
         except ArgumentError as err:
             raise NotTouched(f"scan: {err}") from err
         believed = scope.electrons(raster.dwell_s)
-        dose = self._check_dose("scan", believed / raster.pixel_A**2, limit)
+        dose = self.check_dose("scan", believed / raster.pixel_A**2, limit)
         common = scope.scan_numbers(raster, detector)
-        common |= {"dose_e_per_A2": dose, "model": float(MODELS.index(self.model))}
+        common |= {"model": float(MODELS.index(self.model))}
         electrons = self._sent(scope, believed)
         exposure = Exposure.of(specimen.atoms, path, electrons, self.beam_keV)
         counter, haze = scope.counter(detector), scope.haze(detector)
@@ -296,8 +288,21 @@ class STEMTwin(StageTwin, STEM):
         counts = np.zeros(raster.shape, dtype=np.float32)
         visited = np.ones(raster.shape, bool) if raster.visited is None else raster.visited
         left, lost, done = specimen.atoms, np.zeros(0, dtype=np.int64), 0
+        pixels = raster.counts_of_lines()
+
+        def told(lines: int) -> dict[str, float]:
+            given = dose if lines else 0.0
+            return {
+                **common,
+                **how_far("lines", lines, rows, float(pixels[:lines].sum() / pixels.sum())),
+                "is_complete": float(lines == rows),
+                "dose_e_per_A2": given,
+                "sample_dose_e_per_A2": specimen.dose_e_per_A2 + given,
+            }
+
         self._unblank(run)
         try:
+            self.note(run, told(0))
             yield FIRST_LINE_S
             for first, last in scope.blocks(raster):
                 light = view.lines(first, last) + haze
@@ -308,24 +313,16 @@ class STEMTwin(StageTwin, STEM):
                     lost, left = gone, specimen.atoms.without(gone)
                     view = self._view(scope, left, detector, path)
                 done = last
-                run.numbers = {**common, "lines": float(done)}
+                self.note(run, told(done), float(pixels[:done].sum()) * raster.dwell_s, lost)
                 shown = {"row": float(first), "rows": float(rows)}
                 self.emit("line", shown, {"counts": counts[first:last].copy()})
                 yield raster.span_s(first, last)
         finally:
             self.state["is_blanked"] = True
-            seconds = raster.span_s(0, done)
-            beam_s = float(raster.counts_of_lines()[:done].sum()) * raster.dwell_s
-            given = dose if done else 0.0
-            total = self._expose(run, replace(specimen, structure=left), given, beam_s, lost.size)
-            self._age(FIRST_LINE_S + seconds - beam_s)
-            run.numbers = {
-                **common,
-                "lines": float(done),
-                "is_complete": float(done == rows),
-                "dose_e_per_A2": given,
-                "sample_dose_e_per_A2": total,
-            }
+            run.numbers = told(done)
+            beam_s = float(pixels[:done].sum()) * raster.dwell_s
+            self.expose(run, replace(specimen, structure=left), beam_s, lost.size)
+            self.age(FIRST_LINE_S + raster.span_s(0, done) - beam_s)
             x_A, y_A = raster.axes_A()
             run.arrays = {
                 "counts": counts,
@@ -385,31 +382,34 @@ class STEMTwin(StageTwin, STEM):
         specimen, rng, scope = self.on_stage(), self.random("diffract"), self._microscope()
         believed, exposure_s = scope.electrons(1e-6 * exposure_us), 1e-6 * exposure_us
         area_A2 = max(step_A, scope.illumination().finest_A) ** 2
-        dose = self._check_dose("diffract", believed / area_A2, limit)
+        dose = self.check_dose("diffract", believed / area_A2, limit)
         half_mrad = CAMERA_HALF * scope.panel.convergence_mrad
         pixel_mrad = 2.0 * half_mrad / CAMERA_PIXELS
-        told = {
-            "pixel_mrad": pixel_mrad,
-            "exposure_us": exposure_us,
-            "electrons": believed,
-            "dose_e_per_A2": dose,
-        }
+        common = {"pixel_mrad": pixel_mrad, "exposure_us": exposure_us, "electrons": believed}
         patterns = np.zeros((len(x_A), CAMERA_PIXELS, CAMERA_PIXELS), dtype=np.float32)
         done, sent = 0, self._sent(scope, believed)
+
+        def told(points: int) -> dict[str, float]:
+            far = how_far("points", points, len(x_A), points / len(x_A))
+            return {**common, **far, "dose_e_per_A2": dose if points else 0.0}
+
+        stills = scope.stills(specimen.atoms)
         self._unblank(run)
         try:
+            self.note(run, told(0))
             for shift_A in zip(x_A, y_A, strict=True):
-                place_A = scope.place_A(shift_A)
-                patterns[done] = rng.poisson(
-                    sent * scope.pattern(specimen.atoms, place_A, half_mrad)
-                )
+                place_A, light = scope.place_A(shift_A), np.zeros(patterns.shape[1:])
+                for still in stills:
+                    light += scope.pattern(still, place_A, half_mrad) / len(stills)
+                    yield 0.0
+                patterns[done] = rng.poisson(sent * light)
                 done += 1
-                run.numbers = {**told, "points": float(done)}
+                self.note(run, told(done), done * exposure_s)
                 yield exposure_s
         finally:
             self.state["is_blanked"] = True
-            self._expose(run, specimen, dose if done else 0.0, done * exposure_s)
-            run.numbers = {**told, "points": float(done)}
+            run.numbers = told(done)
+            self.expose(run, specimen, done * exposure_s)
             run.arrays = {
                 "patterns": patterns,
                 "x_A": np.asarray(x_A),
@@ -463,25 +463,35 @@ class STEMTwin(StageTwin, STEM):
         self._rest_ends()
         specimen, rng, scope = self.on_stage(), self.random("spectrum"), self._microscope()
         detector, believed = XRayDetector(), scope.electrons(live_s)
-        dose = self._check_dose("spectrum", believed / field_A**2, limit)
+        dose = self.check_dose("spectrum", believed / field_A**2, limit)
         place_A = scope.place_A(shift_A)
         density = scope.density_per_A2(specimen.atoms, place_A, field_A)
         sent = self._sent(scope, believed)
         expected = expected_spectrum(density, sent, self.beam_keV, detector)
         counts = np.zeros(detector.channels, dtype=np.float32)
         slices, done = max(1, math.ceil(live_s / XRAY_SLICE_S)), 0
-        told = {"fwhm_keV": detector.fwhm_keV, "electrons": believed}
+
+        def told(part: float) -> dict[str, float]:
+            return {
+                "fwhm_keV": detector.fwhm_keV,
+                "electrons": believed * part,
+                "live_s": live_s * part,
+                "fraction_done": part,
+                "dose_e_per_A2": dose * part,
+            }
+
         self._unblank(run)
         try:
+            self.note(run, told(0.0))
             for _ in range(slices):
                 counts += rng.poisson(expected / slices).astype(np.float32)
                 done += 1
-                run.numbers = {**told, "live_s": live_s * done / slices}
+                self.note(run, told(done / slices), live_s * done / slices)
                 yield live_s / slices
         finally:
             self.state["is_blanked"] = True
-            self._expose(run, specimen, dose * done / slices, live_s * done / slices)
-            run.numbers = {**told, "live_s": live_s * done / slices}
+            run.numbers = told(done / slices)
+            self.expose(run, specimen, live_s * done / slices)
             run.arrays = {"energy_keV": detector.energies_keV(), "counts": counts}
 
     @readout
@@ -537,8 +547,16 @@ class STEMTwin(StageTwin, STEM):
         """Return the microscope as it is now, faults included."""
         places = zip(self.state["origin_A"], self.state["stage_A"], strict=True)
         x_A, y_A = (origin + stage for origin, stage in places)
+        # The sample's own: each look at it, by whichever microscope, meets the same snapshots.
+        seed = 0 if self._specimen is None else seed_of(self._specimen.seed, "phonons")
         scope = Microscope(
-            self._column(), self._panel(), self.beam_keV, (x_A, y_A), self.device, self.phonons
+            self._column(),
+            self._panel(),
+            self.beam_keV,
+            (x_A, y_A),
+            self.device,
+            self.phonons,
+            seed,
         )
         return scope.broken(self._present)
 
@@ -553,25 +571,16 @@ class STEMTwin(StageTwin, STEM):
         """Return how many electrons the beam really sends."""
         return 0.0 if self.has_fault("beam_off") else believed * scope.column.current_factor
 
-    def _age(self, seconds: float, beam_s: float = 0.0) -> None:
+    def age(self, seconds: float, beam_s: float = 0.0) -> None:
         """Let laboratory time pass for lens and stage, some of it with the beam on the sample."""
         column = self._column().after(seconds, self.random("age"), self.misalignment)
         self._keep(column.irradiated(beam_s * self._panel().current_nA))
 
-    def _expose(
-        self, run: StageRun, specimen: Specimen, dose: float, beam_s: float, lost: int = 0
-    ) -> float:
-        """Give the sample its dose and its history, let the time pass; return its dose in sum."""
-        total = specimen.dose_e_per_A2 + dose
-        told = {"dose_e_per_A2": dose, "atoms_lost": float(lost)}
-        changed = replace(specimen, dose_e_per_A2=total)
-        self.change(changed.with_event(run.name, self.kind, run.key, **told))
-        self._age(beam_s, beam_s)
-        return total
-
     def _unblank(self, run: StageRun) -> None:
         """Open the beam for a run, which blanks it at its end."""
         run.is_touched = True
+        # Before: the beam of a microscope whose computer dies is blanked.
+        self._save()
         self.state["is_blanked"], self.state["resting_since_s"] = False, None
 
     def _rest_ends(self) -> None:
@@ -585,12 +594,3 @@ class STEMTwin(StageTwin, STEM):
         scope = self._microscope()
         dose = scope.electrons(rested_s) / scope.illumination().finest_A ** 2
         self.change(replace(self._specimen, dose_e_per_A2=self._specimen.dose_e_per_A2 + dose))
-
-    def _check_dose(self, name: str, dose: float, limit: float) -> float:
-        """Return the dose, or raise NotTouched where it is not allowed."""
-        if dose > limit:
-            raise NotTouched(
-                f"{name}: it would give {dose:.3g} e/A^2, allowed {limit:.3g}; lower current or "
-                "dwell time, or allow more"
-            )
-        return dose

@@ -1,15 +1,17 @@
 """Which atom of a specimen gets which dose in a scan, and which of them it loses."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinloop.simulators.specimen import Specimen
 from twinloop.simulators.stem.acquisition import ScanPath
 from twinloop.simulators.stem.damage import displacement_cross_section_A2, loss_probability
 from twinloop.simulators.structure import AtomicStructure
 
-__all__ = ["Exposure"]
+__all__ = ["Exposure", "irradiated"]
 
 SMEAR_A = 0.7
 """Half width of the square over which the dose of the visited pixels is averaged: about a probe [A]."""
@@ -86,6 +88,27 @@ class Exposure:
         chance = loss_probability(numbers[atoms], self.dose_e_per_A2[met], self.energy_keV)
         lost: NDArray[np.int64] = np.unique(atoms[rng.random(atoms.size) < chance])
         return lost
+
+
+def irradiated(
+    specimen: Specimen, what: str, where: str, key: str, told: Mapping[str, float], lost: int = 0
+) -> Specimen:
+    """Return a specimen after a run: its dose, and the event in its history.
+
+    Args:
+        specimen: its structure less the atoms that are gone.
+        what: the action.
+        where: the instrument.
+        key: of the command.
+        told: of the run: `dose_e_per_A2`, and how far it came.
+        lost: atoms that it has knocked out.
+    """
+    dose = told["dose_e_per_A2"]
+    changed = replace(specimen, dose_e_per_A2=specimen.dose_e_per_A2 + dose)
+    numbers = {"dose_e_per_A2": dose, "atoms_lost": float(lost)}
+    if "fraction_done" in told:
+        numbers["fraction_done"] = told["fraction_done"]
+    return changed.with_event(what, where, key, **numbers)
 
 
 def _images_in(

@@ -24,7 +24,7 @@ BORDER_A = 6.0
 SAMPLINGS_FOR_mrad = 1.06
 """By how much the band limit exceeds the detector's outer angle."""
 
-STEPS_PER_S = 9.0e7
+STEPS_PER_S = 2.0e8
 """Grid points that a wave passes in one second of one CPU: what a request is weighed with."""
 
 MOST_WAVES = 12_000
@@ -79,7 +79,8 @@ class MultisliceModel:
         x_A: from, to: the places that will be asked for [A].
         y_A: from, to [A].
         device: "cpu" or "cuda".
-        phonons: snapshots to average.
+        phonons: snapshots to average; 0: the atoms stand still.
+        seed: of the snapshots; the same for every window on one specimen.
         limit_s: seconds of one CPU that a first image may take; a GPU is taken to be 50 times as fast.
 
     Raises:
@@ -96,18 +97,17 @@ class MultisliceModel:
         *,
         device: str = "cpu",
         phonons: int = 0,
+        seed: int = 0,
         limit_s: float = 120.0,
     ) -> None:
         from twinloop.simulators.stem.detectors import Detector
         from twinloop.simulators.stem.electrons import wavelength_A
         from twinloop.simulators.stem.imager import Imager, Recipe
+        from twinloop.simulators.stem.phonons import pinned_snapshots
         from twinloop.simulators.stem.probe import Probe
 
-        cut, self._corner_A = window(
-            structure,
-            (x_A[0] - BORDER_A, x_A[1] + BORDER_A),
-            (y_A[0] - BORDER_A, y_A[1] + BORDER_A),
-        )
+        spans = [(span[0] - BORDER_A, span[1] + BORDER_A) for span in (x_A, y_A)]
+        cut, self._corner_A = window(structure, *spans)
         electrons_A = wavelength_A(illumination.energy_keV)
         widest_mrad = SAMPLINGS_FOR_mrad * max(rings_mrad[1], 1.5 * illumination.semiangle_mrad)
         sampling_A = 1e3 * electrons_A / (3.0 * widest_mrad)
@@ -131,7 +131,9 @@ class MultisliceModel:
             cut,
             self._probe,
             {"ring": Detector(*rings_mrad)},
-            Recipe(sampling_A=sampling_A, device=device, phonons=phonons),
+            Recipe(sampling_A=sampling_A, device=device),
+            # Shaken before they are cut: each window sees the same atoms at the same places.
+            [window(still, *spans)[0] for still in pinned_snapshots(structure, phonons, seed)],
         )
 
     @staticmethod

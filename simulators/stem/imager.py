@@ -5,7 +5,7 @@ inner products of what comes out are kept (`gram`). From then on each setting of
 and each set of positions costs milliseconds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,8 @@ class Imager:
         widest: gives the energy and the largest aperture that later probes may have.
         detectors: by name.
         recipe: how it is computed.
+        still: snapshots of thermal motion to average, instead of those that the recipe asks for; in
+            the same cell.
 
     Raises:
         ArgumentError: too little memory allowed, no detector, a detector or an aperture beyond the band limit, an element
@@ -94,16 +96,18 @@ class Imager:
         widest: Probe,
         detectors: Mapping[str, Detector],
         recipe: Recipe | None = None,
+        still: Sequence[AtomicStructure] = (),
     ) -> None:
         self.structure, self.widest, self.detectors = structure, widest, dict(detectors)
         self.recipe = recipe or Recipe()
         self.compute = Compute(self.recipe.device, self.recipe.precision)
-        if self.recipe.phonons and self.recipe.repeats != (1, 1):
-            found = (self.recipe.phonons, self.recipe.repeats)
+        if (self.recipe.phonons or still) and self.recipe.repeats != (1, 1):
+            found = (self.recipe.phonons or len(still), self.recipe.repeats)
             raise ArgumentError(
                 "phonons, repeats", found, "one of the two: snapshots do not repeat"
             )
-        self.snapshots = snapshots(structure, self.recipe.phonons, self.recipe.seed)
+        drawn = [] if still else snapshots(structure, self.recipe.phonons, self.recipe.seed)
+        self.snapshots = [*still, *drawn]
         edges = (float(structure.cell_A[0]), float(structure.cell_A[1]))
         self.grid = Grid.of(edges, self.recipe.sampling_A)
         self.beams = Beams.of(widest, self.grid.repeated(self.recipe.repeats))

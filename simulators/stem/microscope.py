@@ -84,6 +84,7 @@ class Microscope:
         stage_A: place of the specimen at which the stage is said to stand, x and y [A].
         device: on which multislice runs.
         phonons: snapshots of thermal motion that multislice averages; 0: still atoms.
+        seed: of the snapshots; the specimen's, so that each look meets the same ones.
         faults: that it has, by name; see `broken`.
 
     Example:
@@ -97,6 +98,7 @@ class Microscope:
     stage_A: tuple[float, float] = (0.0, 0.0)
     device: str = "cpu"
     phonons: int = 0
+    seed: int = 0
     faults: frozenset[str] = frozenset()
 
     def illumination(self) -> Illumination:
@@ -149,6 +151,7 @@ class Microscope:
             (float(y_A.min()), float(y_A.max())),
             device=self.device,
             phonons=self.phonons,
+            seed=self.seed,
             limit_s=limit_s,
         )
 
@@ -169,13 +172,19 @@ class Microscope:
         for first in range(0, rows, size):
             yield first, min(first + size, rows)
 
+    def stills(self, atoms: AtomicStructure) -> list[AtomicStructure]:
+        """Return the snapshots of a specimen whose patterns are to be averaged, at least one."""
+        from twinloop.simulators.stem.phonons import pinned_snapshots
+
+        return pinned_snapshots(atoms, self.phonons, self.seed)
+
     def pattern(
         self, atoms: AtomicStructure, place_A: tuple[float, float], half_mrad: float
     ) -> NDArray[np.float64]:
-        """Return the diffraction pattern at a place, by multislice, without thermal motion.
+        """Return the diffraction pattern at a place, by multislice, of atoms that stand still.
 
         Args:
-            atoms: the specimen.
+            atoms: the specimen, or one of its `stills`.
             place_A: x and y on it [A].
             half_mrad: half width of the camera [mrad].
 

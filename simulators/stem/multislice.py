@@ -27,6 +27,9 @@ from twinloop.simulators.stem.probe import Beams, Probe
 
 __all__ = ["Multislice", "diffract", "pixel_counts", "scan_directly"]
 
+FEWEST_LANES = 3
+"""Of `LANES`, below which plain transforms are faster."""
+
 
 class Multislice:
     """The way through one potential at one energy.
@@ -135,7 +138,9 @@ class Multislice:
         """Take waves from in front of slice `first` to the exit, in place."""
         follow = self.potential.follow[first:]
         lanes = self._slices.lanes
-        if lanes is not None and follow and self._band.holds(waves):
+        # Empty lanes cost as much as full ones.
+        is_worth_it = bool(follow) and waves.shape[0] >= FEWEST_LANES
+        if lanes is not None and is_worth_it and self._band.holds(waves):
             behind = [self._lane_propagator(lanes, steps) for steps in follow]
             lanes.through(waves, behind, first, self._band)
             return

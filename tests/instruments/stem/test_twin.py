@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from twinloop.clocks import VirtualClock
 from twinloop.errors import ArgumentError
 from twinloop.instruments.interface import Done, NotDone, NotTouched, Partial
+from twinloop.instruments.standin.beam_stage import BeamNote
 from twinloop.instruments.standin.stage_twin import TwinFault
 from twinloop.instruments.standin.testing import command_for
 from twinloop.instruments.standin.twin import OperationCut
@@ -181,9 +183,12 @@ def test_an_abort_leaves_the_lines_acquired_and_the_dose_given():
         interrupted(twin, command, 24, abort)
     told = verdict(twin, command)
     assert isinstance(told, Partial)
-    assert 24 <= told.what["lines"] < 64
+    assert 24 <= told.what["lines"] < told.what["lines_asked"] == 64
+    assert told.what["fraction_done"] == told.what["lines"] / 64
     assert told.what["dose_e_per_A2"] > 0
     assert twin.on_stage().dose_e_per_A2 == told.what["dose_e_per_A2"]
+    last = twin.on_stage().history[-1]
+    assert (last.what, last.numbers["fraction_done"]) == ("scan", told.what["fraction_done"])
     assert twin.state["is_blanked"]
 
 
@@ -224,6 +229,86 @@ def test_a_twin_that_was_killed_is_the_same_afterwards_and_knows_its_keys(tmp_pa
     assert isinstance(verdict(again, never), NotDone)
     assert again.on_stage().name == "s1"
     assert again.state["column"] == first.state["column"]
+
+
+def as_it_was_when_it_died(tmp_path, command, lines, **settings):
+    """Return a twin on the disk that one left whose process was killed after so many lines."""
+    home, copy = tmp_path / "stem", tmp_path / "after"
+    first = loaded(folder=str(home), **settings)
+    act(first, "set_optics", current_nA=0.2)
+
+    def dies():
+        # what is on the disk now is all that a killed process leaves
+        if not copy.exists():
+            shutil.copytree(home, copy)
+
+    interrupted(first, command(first), lines, dies)
+    return first, opened(folder=str(copy), **settings)
+
+
+def test_the_dose_of_a_scan_whose_computer_died_stands_and_is_told(tmp_path):
+    commands = []
+
+    def command(twin):
+        commands.append(command_for(twin, "scan", "s1", dwell_us=50.0, **SMALL))
+        return commands[0]
+
+    settings = {"specimen": "graphene_defects", "beam_keV": 200.0}
+    lived, again = as_it_was_when_it_died(tmp_path, command, 32, **settings)
+    told = verdict(again, commands[0])
+    assert isinstance(told, Partial)
+    assert told.what["lines"] == 32
+    assert told.what["fraction_done"] == 0.5
+    whole = lived.on_stage()
+    assert told.what["dose_e_per_A2"] == whole.dose_e_per_A2 > 0
+    sample = again.on_stage()
+    assert sample.dose_e_per_A2 == whole.dose_e_per_A2
+    assert [event.what for event in sample.history] == ["take", "scan"]
+    last = sample.history[-1]
+    assert last.key == str(commands[0].key)
+    assert last.numbers["fraction_done"] == 0.5
+    # the atoms that it has knocked out by then are gone, and no more than at its end
+    pristine = loaded(**settings).on_stage().atoms.n
+    assert pristine - sample.atoms.n == last.numbers["atoms_lost"]
+    assert whole.atoms.n < sample.atoms.n < pristine
+    assert asyncio.run(again.beam_is_blanked())
+
+
+def test_a_dose_is_counted_once_however_often_the_microscope_is_restarted(tmp_path):
+    def command(twin):
+        return command_for(twin, "scan", "s1", **SMALL)
+
+    _, again = as_it_was_when_it_died(tmp_path, command, 16)
+    dose = again.on_stage().dose_e_per_A2
+    for _ in range(2):
+        again = opened(folder=str(tmp_path / "after"))
+        assert again.on_stage().dose_e_per_A2 == dose
+        assert len(again.on_stage().history) == 2
+    image = act(again, "scan", **SMALL)
+    assert image.sample_dose_e_per_A2 == pytest.approx(dose + image.dose_e_per_A2)
+
+
+def test_diffraction_and_x_rays_that_are_cut_short_tell_their_part(tmp_path):
+    twin = loaded(folder=str(tmp_path / "stem"))
+    command = command_for(twin, "spectrum", "s1", live_s=50.0)
+    noted = []
+
+    def note(*told, **words):
+        type(twin).note(twin, *told, **words)
+        noted.append(BeamNote.read(twin.home))
+        if len(noted) == 4:
+            TASKS[-1].cancel()
+
+    twin.__dict__["note"] = note
+    with pytest.raises(asyncio.CancelledError):
+        interrupted(twin, command, 1, abort)
+    del twin.__dict__["note"]
+    told = verdict(twin, command).what
+    assert told["fraction_done"] == pytest.approx(0.3)
+    assert told["live_s"] == pytest.approx(15.0)
+    assert twin.on_stage().dose_e_per_A2 == told["dose_e_per_A2"] > 0
+    assert [round(note.numbers["fraction_done"], 9) for note in noted] == [0.0, 0.1, 0.2, 0.3]
+    assert BeamNote.read(twin.home) is None
 
 
 def test_a_film_comes_through_the_vessel_and_leaves_as_a_lamella(tmp_path):

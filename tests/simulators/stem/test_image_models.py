@@ -49,3 +49,24 @@ def test_multislice_sees_the_vacancy_that_convolution_sees():
     seen = [model.intensity(x_A, y_A) for model in (exact, rough)]
     assert np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1] > 0.97
     assert seen[0][7, 7] < 0.5 * seen[0].max()
+
+
+def test_phonons_are_the_same_for_every_window_and_brighten_a_dark_field():
+    thick = specimens.srtio3(across=(3, 3), thickness_A=60.0)
+    light = Illumination(energy_keV=100.0, semiangle_mrad=15.0, focal_spread_A=0.0)
+    x_A, y_A = np.array([[5.0, 5.95]]), np.array([[5.0, 5.95]])
+
+    def seen(low_A, **words):
+        span = (low_A, low_A + 2.0)
+        return MultisliceModel(thick, light, (60.0, 90.0), span, span, **words).intensity(x_A, y_A)
+
+    still, warm, again, other = (
+        seen(4.5),
+        seen(4.5, phonons=2, seed=3),
+        seen(4.6, phonons=2, seed=3),
+        seen(4.5, phonons=2, seed=4),
+    )
+    # the window is another one, so is where its cut disturbs the image
+    assert again == pytest.approx(warm, rel=0.01)
+    assert np.abs(other / warm - 1.0).max() > 0.03
+    assert (warm > 1.1 * still).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twinloop.errors import ArgumentError
-from twinloop.simulators.stem.phonons import snapshots
+from twinloop.simulators.stem.phonons import pinned_snapshots, snapshots
 from twinloop.simulators.structure import AtomicStructure
 
 ATOMS = AtomicStructure.of([6] * 400, np.full((400, 3), 5.0), (10.0, 10.0, 10.0), rms_A=0.07)
@@ -32,3 +32,32 @@ def test_negative_numbers_are_refused():
         snapshots(ATOMS, -1)
     with pytest.raises(ArgumentError, match="seed"):
         snapshots(ATOMS, 1, seed=-1)
+
+
+def test_pinned_displacements_are_normal_and_independent():
+    rng = np.random.default_rng(3)
+    many = AtomicStructure.of(
+        np.full(4000, 6), rng.random((4000, 3)) * 50.0, (50.0, 50.0, 50.0), rms_A=0.1
+    )
+    moves = [
+        (still.positions_A - many.positions_A) / 0.1 for still in pinned_snapshots(many, 3, seed=1)
+    ]
+    numbers = np.concatenate(moves, axis=1)
+    # deviations of a mean, a variance, a correlation and a kurtosis of 4000 numbers: 1.6 to 8 %
+    np.testing.assert_allclose(numbers.mean(axis=0), 0.0, atol=0.07)
+    np.testing.assert_allclose(numbers.var(axis=0), 1.0, atol=0.1)
+    apart = np.corrcoef(numbers.T) - np.eye(9)
+    assert np.abs(apart).max() < 0.07
+    np.testing.assert_allclose((numbers**4).mean(axis=0), 3.0, atol=0.6)
+
+
+def test_pinned_displacements_stay_when_other_atoms_go_and_change_with_the_seed():
+    rng = np.random.default_rng(4)
+    whole = AtomicStructure.of(np.full(30, 6), rng.random((30, 3)) * 9.0, (9.0, 9.0, 9.0), 0.1)
+    gone = [0, 7, 12]
+    before, after = (pinned_snapshots(s, 2, seed=5) for s in (whole, whole.without(gone)))
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.without(gone).positions_A, two.positions_A)
+    other = pinned_snapshots(whole, 1, seed=6)[0]
+    assert np.abs(other.positions_A - before[0].positions_A).min() > 0.0
+    assert pinned_snapshots(whole, 0)[0] is whole
