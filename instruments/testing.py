@@ -73,6 +73,10 @@ class FurnaceLine:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._wall_s = folder, wall_s
 
+    def wall_s(self) -> float:
+        """Return the time by which runs go on [s]."""
+        return self._wall_s()
+
     def run(self, key: str, hold_K: float, hold_s: float) -> None:
         """Begin a run."""
         begin_s = self._wall_s()

@@ -10,10 +10,12 @@ import typer
 
 from twinloop import __version__
 from twinloop.agents.cli.bench_commands import bench
+from twinloop.agents.cli.check_command import check
 from twinloop.agents.cli.commands import LabCommand, LabGroup
 from twinloop.agents.cli.config_commands import config_app
 from twinloop.agents.cli.export_command import export
 from twinloop.agents.cli.instrument_commands import instrument_app
+from twinloop.agents.cli.new_command import new
 from twinloop.agents.cli.people_commands import decide, pause, stop, unpause
 from twinloop.errors import ConfigError, ConfigProblem
 
@@ -28,6 +30,8 @@ app = typer.Typer(
     help="Autonomous experiments for materials science: instruments, their twins, simulations and "
     "planners in one loop. Begin with: twinloop run mbe_growth",
 )
+instrument_app.command(cls=LabCommand)(check)
+instrument_app.command(cls=LabCommand)(new)
 app.add_typer(instrument_app, name="instrument")
 app.add_typer(config_app, name="config")
 

@@ -48,7 +48,7 @@ __all__ = ["AdapterDied", "Bench", "BenchFailed", "Place"]
 CAMPAIGN = "check"
 ADAPTER = "adapter"
 ANSWER_S = 20.0
-START_S = 120.0
+START_S = 300.0
 TTL_S = 1.0
 
 _RENEW_S = 0.2

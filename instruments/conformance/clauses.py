@@ -36,7 +36,7 @@ CLAUSES: dict[str, Clause] = {
             "A campaign compares digests to see that limits have changed; a description that differs "
             "from start to start raises that alarm for ever.",
             "`describe()` goes through JSON and back; its digest is compared with that of another "
-            "process, started with another hash seed.", _INSPECT,
+            "process, started with another hash seed.",
         ),
         Clause(
             "S2", "Each number that an action takes has a unit in its type, and nothing is untyped.",

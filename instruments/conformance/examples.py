@@ -26,6 +26,8 @@ _CANDIDATES: tuple[Any, ...] = (
     "5", "no such word", True, None, [1.0], {"a": 1.0}, 1.5, 7, [["x"]], "",
 )  # fmt: skip
 
+_BASES = frozenset({int, str, bool})
+
 
 class NoExample(LabError):
     """An argument for which no harmless value can be guessed."""
@@ -101,6 +103,12 @@ def wrong_values(parameter: ParameterSpec) -> list[Any]:
         return [c for c in _CANDIDATES if isinstance(c, bool) or not isinstance(c, int | float)]
     if parameter.annotation in {None, Any, object}:
         return []
+    base = parameter.annotation
+    while get_origin(base) is Annotated:
+        base = get_args(base)[0]
+    if base in _BASES:
+        # by the base type: a validator that makes a number of a word is no licence for words
+        return [c for c in _CANDIDATES if type(c) is not base]
     adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
     wrong = []
     for candidate in _CANDIDATES:

@@ -3,7 +3,7 @@
     python -m twinloop.instruments.conformance.holder --hub ENDPOINT --name NAME --to ADAPTER
 
 Each line of standard input is the JSON of a message to the adapter; each message that comes back is a
-line of standard output. A lease that was granted is renewed until the process is killed.
+line of standard output, the first one the hub's welcome. A lease that was granted is renewed until the process is killed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from twinloop.clocks import RealWireClock
-from twinloop.messages import LeaseGranted, LeaseRenew, decode_message, encode_message
+from twinloop.messages import LeaseGranted, LeaseRenew, Message, decode_message, encode_message
 from twinloop.wire.mailbox import Mailbox
 
 __all__ = ["main"]
@@ -34,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     renew_at_s = 0.0
     with Mailbox(options.hub, options.name, "conductor") as mailbox:
         threading.Thread(target=_read, args=(asked,), daemon=True).start()
+        is_told = False
         while mailbox.ended is None:
+            if mailbox.welcome is not None and not is_told:
+                is_told = True
+                _tell(mailbox.welcome)
             while mailbox.is_registered:
                 try:
                     line = asked.get_nowait()
@@ -50,9 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for _, message, _ in mailbox.poll(0.05):
                 if isinstance(message, LeaseGranted):
                     lease = message
-                sys.stdout.write(encode_message(message).decode() + "\n")
-                sys.stdout.flush()
+                _tell(message)
     return 1
+
+
+def _tell(message: Message) -> None:
+    sys.stdout.write(encode_message(message).decode() + "\n")
+    sys.stdout.flush()
 
 
 def _read(asked: "SimpleQueue[str]") -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from twinloop.errors import MessageRejected
-from twinloop.instruments.conformance.bench import ANSWER_S, TTL_S, Bench, BenchFailed
-from twinloop.messages import Command, LeaseGranted, LeaseRequest, Message, decode_message
+from twinloop.instruments.conformance.bench import ANSWER_S, START_S, TTL_S, Bench, BenchFailed
+from twinloop.messages import Command, LeaseGranted, LeaseRequest, Message, Welcome, decode_message
 from twinloop.messages import encode_message as encode
 
 __all__ = ["Holder", "Holders"]
@@ -40,6 +40,21 @@ class Holder:
         self._lines: SimpleQueue[Message] = SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def await_up(self) -> None:
+        """Return when the hub knows it.
+
+        Raises:
+            BenchFailed: it does not come up.
+        """
+
+        def is_up() -> bool:
+            with contextlib.suppress(Empty):
+                return isinstance(self._lines.get_nowait(), Welcome)
+            return False
+
+        if not self._bench.wait(is_up, START_S):
+            raise BenchFailed("a second client", f"it is not up after {START_S:g} s")
 
     def lease(self, instrument: str) -> LeaseGranted:
         """Take the lease, and keep it up until `kill`.
@@ -123,7 +138,8 @@ class Holders:
 
     def take(self) -> Holder:
         """Return a holder, and start the next one."""
-        taken = self._spare or self._new()
+        taken, self._spare = self._spare or self._new(), None
+        taken.await_up()
         self._spare = self._new()
         return taken
 

@@ -283,6 +283,16 @@ class Rehearsal:
         """Return what the device did so far, by its own record; None where there is none."""
         return None
 
+    @staticmethod
+    def action_of(key: str) -> str:
+        """Return the action that a key of the suite belongs to, for a device that keeps keys only.
+
+        Example:
+            >>> Rehearsal.action_of("check-1a2b3c/check/7-anneal/1")
+            'anneal'
+        """
+        return key.split("/")[2].partition("-")[2]
+
     def inject(self, fault: str) -> None:
         """Let a named fault stand until `mend`."""
 

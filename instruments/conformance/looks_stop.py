@@ -38,6 +38,9 @@ def outcome_complaint(stand: Stand, command: Command, outcome: Outcome) -> str:
         return f"DONE, and the device was cut short: {truth}"
     if state == "done" and not truth.begins:
         return "DONE, and the device never began"
+    goes_on = command.action in stand.rehearsal.goes_on
+    if state == "partial" and goes_on and not (truth.ends or truth.cuts):
+        return "PARTIAL, and the device is still at it: Running"
     if state == "partial" and truth.ends and not truth.cuts:
         return f"PARTIAL, and the device came to its end: {truth}"
     return _number_complaint(outcome, truth.numbers)
@@ -53,6 +56,15 @@ def _number_complaint(outcome: Outcome, numbers: dict[str, float]) -> str:
 
 
 def _aborts(stand: Stand) -> Iterator[Finding]:
+    if stand.record is None or not stand.wants("A3"):
+        yield from _each_aborted(stand, None)
+        return
+    with Inspector(stand) as other:
+        other.do("connect")
+        yield from _each_aborted(stand, other)
+
+
+def _each_aborted(stand: Stand, other: Inspector | None) -> Iterator[Finding]:
     for name in stand.methods:
         if not stand.can_last(name):
             yield stand.not_judged(
@@ -69,7 +81,7 @@ def _aborts(stand: Stand) -> Iterator[Finding]:
             told = "no outcome" if outcome is None else f"{outcome.state}: {outcome.reason}"
             yield stand.not_judged("A1", f"it had ended before the abort ({told:.200})", name)
             continue
-        yield from _abort(stand, command)
+        yield from _abort(stand, command, other)
 
 
 def _is_midway(stand: Stand, command: Command) -> bool:
@@ -80,7 +92,7 @@ def _is_midway(stand: Stand, command: Command) -> bool:
     return command.key not in stand.bench.heard.outcomes
 
 
-def _abort(stand: Stand, command: Command) -> Iterator[Finding]:
+def _abort(stand: Stand, command: Command, other: Inspector | None) -> Iterator[Finding]:
     limit_s, bench, name = stand.rehearsal.abort_s, stand.bench, command.action
     begun_s = bench.clock.now_s()
     bench.abort(command)
@@ -106,14 +118,12 @@ def _abort(stand: Stand, command: Command) -> Iterator[Finding]:
         happened=complaint or f"{outcome.state.upper()} {outcome.result}"[:300],
         to_do="let reconcile return Partial(...) with numbers from the device",
     )  # fmt: skip
-    if stand.wants("A3") and stand.record is not None:
-        yield _rest(stand, name)
+    if other is not None:
+        yield _rest(stand, name, other)
 
 
-def _rest(stand: Stand, name: str) -> Finding:
-    with Inspector(stand) as other:
-        other.do("connect")
-        is_rest = stand.bench.wait(lambda: other.do("busy")["told"] is not True, _REST_S)
+def _rest(stand: Stand, name: str, other: Inspector) -> Finding:
+    is_rest = stand.bench.wait(lambda: other.do("busy")["told"] is not True, _REST_S)
     try:
         stand.ready(name)
         happened = "it is at rest" if is_rest else "is_busy is still True"

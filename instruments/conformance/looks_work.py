@@ -31,6 +31,10 @@ def _examples(stand: Stand) -> Iterator[Finding]:
         if stand.wants("T4") and stand.cls.readouts():
             replies = _read_meanwhile(stand, command)
         outcome = stand.end(command)
+        if replies and (outcome is None or outcome.state != "done"):
+            again, alone = stand.do(name)
+            yield _disturbed(stand, command, outcome, alone)
+            command, outcome, replies = again, alone, []
         yield _is_done(stand, command, outcome)
         if outcome is None or outcome.state != "done":
             continue
@@ -43,6 +47,19 @@ def _examples(stand: Stand) -> Iterator[Finding]:
                 expected="all answer, and the action is done", to_do="guard the line with a lock",
                 happened=f"{unanswered} did not answer" if unanswered else "all answered",
             )  # fmt: skip
+
+
+def _disturbed(
+    stand: Stand, command: Command, outcome: Outcome | None, alone: Outcome | None
+) -> Finding:
+    """Judge an action that was not done while readouts were asked, by what it does without them."""
+    happened = "no outcome" if outcome is None else _said(outcome)
+    return stand.judge(
+        "T4", alone is None or alone.state != "done", command.action,
+        did="readouts were asked meanwhile, then it was done again without them",
+        expected="DONE in both cases", happened=f"{happened}; DONE without them",
+        to_do="guard the line with a lock: one question, one answer",
+    )  # fmt: skip
 
 
 def _is_done(stand: Stand, command: Command, outcome: Outcome | None) -> Finding:

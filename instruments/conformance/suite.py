@@ -276,7 +276,13 @@ def _looked(stand: Stand, subject: Subject, bench: Bench, progress: Progress | N
             seen = {f.clause for f in findings}
             reason = f"the bench broke: {broken}"[:600]
             findings += [stand.not_judged(c, reason) for c in able if c not in seen]
+        found = {f.clause for f in findings}
         ahead = {c for later in LOOKS[n_look + 1 :] for c in later.clauses}
+        findings += [
+            stand.not_applicable(c, "nothing here falls under it")
+            for c in able
+            if c not in found | ahead
+        ]
         report = Report(name, tuple(findings))
         for clause in look.clauses:
             if clause in able and clause not in ahead and clause not in told:

@@ -1,0 +1,74 @@
+"""Planted defects: each is found, under its clause, and the good furnaces have none."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from twinloop.instruments.conformance.interface import Rehearsal, Report
+from twinloop.instruments.conformance.suite import Subject, check_many
+from twinloop.instruments.conformance.testing_defects import DEFECTS, Defect
+from twinloop.instruments.conformance.testing_furnaces import RampedFurnace, RampedRehearsal
+from twinloop.instruments.testing import Furnace
+from twinloop.instruments.testing_rehearsal import FurnaceRehearsal
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+
+
+def rehearsal_of(defect: Defect) -> type[Rehearsal]:
+    """Leave out the actions that a defect has nothing to do with: kills cost time."""
+    is_ramped = issubclass(defect.cls, RampedFurnace)
+    base = RampedRehearsal if is_ramped else FurnaceRehearsal
+    others = [n for n in defect.cls.actions() if defect.action and n != defect.action]
+    breaks = {n: f for n, f in base.breaks.items() if n == defect.action}
+    skip = dict.fromkeys(others, "not the one with the defect")
+    return type("Planted", (base,), {"skip": skip, "breaks": breaks, "instrument": defect.cls})
+
+
+def group(defect: Defect) -> str:
+    """Say which defects share an adapter process; what keeps it from starting has one of its own."""
+    if defect.clause == "C3":
+        return defect.clause
+    return "types" if defect.clause[0] == "S" else "served"
+
+
+@pytest.fixture(scope="module")
+def reports() -> Iterator[dict[str, Report]]:
+    found: dict[str, Report] = {}
+    for name in ("types", "C3", "served"):
+        members = [d for d in DEFECTS if group(d) == name]
+        subjects = {
+            d.cls.__name__: Subject(d.cls, rehearsal_of(d), only=(d.clause,)) for d in members
+        }
+        found |= check_many(subjects)
+    return found
+
+
+def test_there_are_many_and_each_is_of_its_own() -> None:
+    names = [d.cls.__name__ for d in DEFECTS]
+    assert len(names) == len(set(names)) >= 28
+    assert len({d.clause for d in DEFECTS}) >= 28
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.clause}-{d.cls.__name__}")
+def test_a_planted_defect_is_found_under_its_clause(
+    defect: Defect, reports: dict[str, Report]
+) -> None:
+    report = reports[defect.cls.__name__]
+    assert report.failed_clauses == [defect.clause], report.text()
+    finding = report.failed[0]
+    assert defect.action in finding.subject
+    assert finding.did
+    assert finding.expected
+    assert finding.happened
+
+
+@pytest.mark.parametrize(
+    ("cls", "rehearsal"), [(Furnace, FurnaceRehearsal), (RampedFurnace, RampedRehearsal)]
+)
+def test_nothing_is_found_on_a_good_furnace(
+    cls: type[Furnace], rehearsal: type[Rehearsal], reports: dict[str, Report]
+) -> None:
+    assert reports, "the same clauses have found the defects"
+    groups = tuple("SCPKLITAE") if cls is RampedFurnace else ()
+    report = check_many({"furnace": Subject(cls, rehearsal, only=groups)})["furnace"]
+    assert not report.failed, report.text()
