@@ -106,24 +106,24 @@ class _Run:
             "project": record.campaign,
             "twinloop_run": record.run_id,
             "twinloop_journal": record.history.log_id,
-            "versions": {} if started is None else dict(started.versions),
+            "versions": {} if started is None else _plain_keys(started.versions),
             "notice": simulation_notice(is_simulated, factor),
             "is_simulated": is_simulated,
             "hints": {},
             **({"sample": sample} if sample else {}),
-            **about,
+            **_plain_keys(about),
         }
 
     def step(
         self, answer: Answer, arrays: Mapping[str, Placed], nexus: Path, time_s: float
     ) -> Iterator[Document]:
         """Yield a stream with one event, and where its arrays are."""
-        record, owner = self._record, answer.target
+        record, owner = self._record, _plain(answer.target)
         data: dict[str, Any] = {f"{owner}-state": answer.event.state}
         meanings: dict[str, Meaning] = {}
         if answer.step is not None:
             ask = answer.step.commanded
-            owner = ask.instrument
+            owner = _plain(ask.instrument)
             data = {f"{owner}-state": answer.event.state, f"{owner}-command_key": str(ask.key)}
             for name, value in _said(ask.arguments):
                 data[f"{owner}-asked-{name}"] = value
@@ -257,8 +257,8 @@ def _row(record: RunRecord, trial: TrialHistory) -> dict[str, Any]:
         "trial": trial.id,
         "sample": trial.sample,
         "run": _uid(record, trial.id),
-        **{f"point-{name}": value for name, value in trial.point.items()},
-        **{f"outcome-{name}": value for name, value in outcome.items()},
+        **{f"point-{_plain(name)}": value for name, value in trial.point.items()},
+        **{f"outcome-{_plain(name)}": value for name, value in outcome.items()},
         "y": trial.y,
         "y_sd": 0.0 if trial.ended is None else trial.ended.y_sd,
         "is_feasible": trial.is_feasible,
@@ -274,7 +274,18 @@ def _said(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if value is not None:
             is_plain = isinstance(value, str | int | float | bool)
-            yield name, value if is_plain else json.dumps(value, sort_keys=True)
+            yield _plain(name), value if is_plain else json.dumps(value, sort_keys=True)
+
+
+def _plain(name: str) -> str:
+    """Return a name as event-model takes keys: without dots and slashes."""
+    return name.replace(".", "_").replace("/", "_") or "_"
+
+
+def _plain_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(str(k)): _plain_keys(v) for k, v in value.items()}
+    return [_plain_keys(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _type(value: object) -> str | None:

@@ -90,7 +90,7 @@ def put_numbers(group: Tree, numbers: Mapping[str, Any], meaning: Any) -> None:
     for name, dataset in made.items():
         deviation = deviation_of(name, made)
         if deviation is not None and dataset is not None and made[deviation] is not None:
-            group.link(f"{name}_errors", made[deviation])
+            group.link(f"{dataset.name.rpartition('/')[2]}_errors", made[deviation])
 
 
 def _describe(entry: Tree, record: RunRecord, trial: TrialHistory, answer: Answer) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twinloop.errors import LabError
 
-__all__ = ["ExportNeeds", "Tree", "needed"]
+__all__ = ["ExportNeeds", "Tree", "clean_text", "needed"]
 
 _COMPRESSED_FROM_BYTES = 4096
 
@@ -69,7 +69,7 @@ class Tree:
         """Write attributes; None leaves one out."""
         for name, value in attributes.items():
             if value is not None:
-                self.node.attrs[name] = value
+                self.node.attrs[name] = clean_text(value) if isinstance(value, str) else value
 
     def put(self, name: str, value: object, *, units: str = "", **attributes: object) -> Any:
         """Write a field: a number, a text, or what JSON can say; None leaves it out.
@@ -79,9 +79,7 @@ class Tree:
         """
         if value is None:
             return None
-        if isinstance(value, list | tuple | Mapping):
-            value = _listed(value)
-        return self._make(name, value, units, attributes, {})
+        return self._make(self._free(name), _storable(value), units, attributes, {})
 
     def put_array(
         self, name: str, array: NDArray[Any], *, units: str = "", **attributes: object
@@ -100,6 +98,12 @@ class Tree:
             node.attrs["target"] = node.name
         self.node[name] = node
 
+    def _free(self, name: str) -> str:
+        """Return a name that a field of this group can have: a planner may name a figure "gain/h"."""
+        wanted = name.replace("/", "_").replace("\x00", "")
+        wanted = "_" if wanted.strip(".") == "" else wanted
+        return wanted if wanted not in self.node else self._free(f"{wanted}_")
+
     def _make(
         self, name: str, value: Any, units: str, attributes: Mapping[str, Any], layout: Any
     ) -> Any:
@@ -108,13 +112,26 @@ class Tree:
             made.attrs["units"] = units
         for key, text in attributes.items():
             if text is not None and text != "":
-                made.attrs[key] = text
+                made.attrs[key] = clean_text(text) if isinstance(text, str) else text
         return made
+
+
+def clean_text(text: str) -> str:
+    """Return a text that UTF-8 and C can hold: a device's words may have anything in them."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    return _listed(value) if isinstance(value, list | tuple | Mapping) else value
 
 
 def _listed(value: Any) -> Any:
     """Return numbers as an array, anything else as JSON text."""
     is_list = not isinstance(value, Mapping) and bool(value)
     if is_list and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
-        return np.array(value)
+        return np.array(value, np.float64 if any(abs(v) >= 2**63 for v in value) else None)
     return json.dumps(value, sort_keys=True)

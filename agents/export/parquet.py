@@ -8,7 +8,7 @@ from typing import Any
 
 from twinloop import __version__
 from twinloop.agents.export.nexus_answer import simulation_notice
-from twinloop.agents.export.nexus_tree import needed
+from twinloop.agents.export.nexus_tree import clean_text, needed
 from twinloop.agents.export.record import RunRecord
 from twinloop.agents.export.tables import Column, Table, tables_of
 from twinloop.log.durable import write_whole
@@ -79,5 +79,6 @@ def _type(pyarrow: Any, column: Column) -> Any:
 def _column(pyarrow: Any, table: Table, column: Column) -> Any:
     values = [row.get(column.name) for row in table.rows]
     if column.kind == "text":
-        values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        values = [None if v is None else clean_text(v) for v in texts]
     return pyarrow.array(values, type=_type(pyarrow, column))

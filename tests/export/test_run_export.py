@@ -155,3 +155,25 @@ def test_a_missing_package_is_named_and_nothing_written(monkeypatch, seen, packa
 def test_elements_are_symbols(seen, element):
     with pytest.raises(ArgumentError, match="symbols"):
         export_run(seen, elements=[element])
+
+
+def test_words_that_no_file_format_takes_are_made_to_fit(hdf5, arrow, tmp_path):
+    """Figures of a planner, text of a device and names of a person may be anything."""
+    run = films_seen_by_all(tmp_path / "run", is_finished=False)
+    why = {"gain/h": 1.0, "gain_h": 2.0, "..": 3.0, "theta.0": "a\x00b", "big": 2.0**70}
+    trial = run.start(run.propose({"substrate_K": 650.0}, why=why))
+    key = act(run, trial, "0", "mbe.heat", {"substrate_K": 650.0}, 10**30, reason="lost\x00")
+    run.close()
+    made = export_run(run.folder)
+    assert made.problems == []
+    with hdf5.File(made.target / "nexus" / "t0002.nxs") as file:
+        assert sorted(file["trial/proposal/why"]) == ["_", "big", "gain_h", "gain_h_", "theta.0"]
+        step = file["trial/process_000_mbe_heat_0"]
+        assert step["entry_identifier"].asstr()[()] == str(key)
+        assert step["result/result"].asstr()[()] == str(10**30)
+        assert step["reason"].asstr()[()].endswith("lost\ufffd")
+    model = pytest.importorskip("event_model", reason="event-model is not installed")
+    for line in (made.target / "bluesky" / "t0002.jsonl").read_text("utf-8").splitlines():
+        body = json.loads(line)
+        kind = model.DocumentNames[body["name"]]
+        model.schema_validators[kind].validate(body["doc"])
