@@ -5,6 +5,8 @@ fewest positions that hold the whole image (Nyquist), and read the other's image
 that it is the same one. abTEM as its manual recommends: FFTW_MEASURE plans made beforehand, one
 thread, no dask workers, PRISM or multislice, whichever is faster (multislice is timed on a part of
 the positions). Its scattering matrix is kept for the new lens setting. CPU time; wall time on a GPU.
+What either compiles when it runs for the first time is not counted: the median of three is taken here,
+and abTEM is given small tasks before.
 
     python speed/stem.py [--device cuda]
 

@@ -6,7 +6,7 @@ and while the scan goes on, the sample drifts, steadily and at random. Each pixe
 at its own time, so drift shears and stretches the image. The detector then counts electrons.
 
 Source: Jones & Nellist, Microsc. Microanal. 19, 1050 (2013), doi:10.1017/S1431927613001402 (line
-jitter, flyback, drift); Sang & LeBeau, Ultramicroscopy 138, 28 (2014), doi:10.1016/j.ultramic.2013.12.004
+jitter, flyback, drift); Sang & LeBeau, Ultramicroscopy 138, 28 (2014)
 (drift as shear and strain, scan rotation).
 """
 
@@ -326,8 +326,8 @@ class Counting:
         full_scale_counts_per_us: beyond which it is saturated [counts/us].
         efficiency: part of the electrons that is detected [1].
 
-    Source: pulse heights of single electrons: Sang & LeBeau, Ultramicroscopy 161, 3 (2016),
-    doi:10.1016/j.ultramic.2015.11.008. Readout noise and a flat gain are the usual simplification.
+    Source: pulse heights of single electrons: Sang & LeBeau, Ultramicroscopy 161, 3 (2016).
+    Readout noise and a flat gain are the usual simplification.
 
     Example:
         >>> quiet = Counting(gain_spread=0.0, readout_counts=0.0)

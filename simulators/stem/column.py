@@ -7,8 +7,8 @@ All of it is drawn once from the seed and then evolves with the laboratory time 
 Source: sizes are those of a probe-corrected 60 to 200 kV microscope in daily use: source image and focal
 spread: Krivanek et al., Nature 464, 571 (2010), doi:10.1038/nature08879; drift, jitter and calibration:
 Jones & Nellist, Microsc. Microanal. 19, 1050 (2013), doi:10.1017/S1431927613001402, Sang & LeBeau,
-Ultramicroscopy 138, 28 (2014), doi:10.1016/j.ultramic.2013.12.004; lens drift within minutes: Barthel &
-Thust, Ultramicroscopy 134, 6 (2013), doi:10.1016/j.ultramic.2013.05.001.
+Ultramicroscopy 138, 28 (2014); lens drift within minutes: Barthel &
+Thust, Ultramicroscopy 134, 6 (2013).
 """
 
 import math

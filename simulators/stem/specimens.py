@@ -5,7 +5,7 @@ Lattice constants and thermal displacements are rounded values for room temperat
 Source: MoS2: Bronsema, De Boer & Jellinek, Z. anorg. allg. Chem. 540, 15 (1986),
 doi:10.1002/zaac.19865400904 (a 3.16 A, Mo-S 2.42 A); graphene: Castro Neto et al., Rev. Mod. Phys.
 81, 109 (2009), doi:10.1103/RevModPhys.81.109 (C-C 1.42 A); SrTiO3: Okazaki & Kawaminami, Mater. Res.
-Bull. 8, 545 (1973), doi:10.1016/0025-5408(73)90130-X (a 3.905 A).
+Bull. 8, 545 (1973) (a 3.905 A).
 """
 
 import math

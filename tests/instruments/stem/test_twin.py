@@ -468,3 +468,14 @@ def test_multislice_shows_bright_field_and_agrees_with_convolution_in_dark_field
     twin = loaded(model="multislice", misalignment=0.0)
     bright = act(twin, "scan", detector="bf", field_A=10.0, pixels=32)
     assert bright.counts.mean() > 0.1 * bright.electrons_per_pixel * bright.counts_per_electron
+
+
+def test_phonons_belong_to_the_sample_and_not_to_the_look():
+    twin = loaded(model="multislice")
+    first = twin._microscope()
+    assert first.phonons == 4
+    act(twin, "move_stage", x_A=5.0, y_A=0.0)
+    assert twin._microscope().seed == first.seed
+    act(twin, "take", sample="s2")
+    assert twin._microscope().seed != first.seed
+    assert loaded(model="multislice", phonons=0)._microscope().phonons == 0
