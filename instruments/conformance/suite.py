@@ -28,6 +28,7 @@ from twinloop.instruments.conformance.stand import Look, Stand
 from twinloop.instruments.conformance.words import clause_line
 from twinloop.instruments.interface import Instrument
 from twinloop.instruments.spec import class_path
+from twinloop.plugins import one_of
 
 __all__ = ["LOOKS", "Subject", "check", "check_at", "check_many", "find_rehearsal"]
 
@@ -209,15 +210,28 @@ def _place_of(name: str, subject: Subject, rehearsal: Rehearsal, home: Path) -> 
     places = {name: Place(subject.cls, _settings(rehearsal), record, rehearsal.silence_s)}
     for other, (cls, settings) in rehearsal.companions().items():
         places[other] = Place(cls, settings, None)
-    for one, place in places.items():
-        try:
-            place.cls.model_validate(dict(place.settings))
-        except (ValidationError, TypeError) as err:
-            problem = ConfigProblem(
-                class_path(place.cls), f"{one}.settings", place.settings, str(err)
-            )
-            raise ConfigError([problem]) from err
+    for place in places.values():
+        _check_settings(place.cls, place.settings)
     return places
+
+
+def _check_settings(cls: type[Instrument], settings: Mapping[str, Any]) -> None:
+    path = class_path(cls)
+    try:
+        cls.model_validate(dict(settings))
+    except ValidationError as err:
+        problems = []
+        for error in err.errors():
+            key = ".".join(str(part) for part in error["loc"])
+            found = None if error["type"] == "missing" else error["input"]
+            allowed = f"{error['msg']}; give it as --settings {key}=..."
+            if error["type"] == "extra_forbidden":
+                allowed = f"no such setting; {one_of(cls.model_fields, key)}"
+            problems.append(ConfigProblem(path, f"settings.{key}", found, allowed))
+        raise ConfigError(problems) from err
+    except (TypeError, LabError) as err:
+        problem = ConfigProblem(path, "settings", dict(settings), describe_error(err))
+        raise ConfigError([problem]) from err
 
 
 def _stands(
