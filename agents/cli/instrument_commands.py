@@ -9,6 +9,7 @@ import typer
 from twinloop.agents.cli.commands import LabCommand, LabGroup, me
 
 if TYPE_CHECKING:
+    from twinloop.agents.cli.health import Health
     from twinloop.instruments.interface import Instrument
 
 __all__ = ["instrument_app"]
@@ -84,19 +85,84 @@ def list_instruments(run: Run = None, hub: Hub = None) -> None:
         for line in _installed():
             typer.echo(line)
         return
-    from twinloop.agents.cli.person import instruments_at
+    from twinloop.agents.cli.health import list_lines
 
-    found = instruments_at(_endpoint(run, hub))
-    for name, (agent, status) in found.items():
-        doing = f"{status.action} ({status.key})" if status.action else "nothing"
-        typer.echo(
-            f"{name:16} {status.kind_name:10} {status.state:12} {'twin' if status.is_twin else ''}"
-        )
-        typer.echo(f"  served by {agent}, held by {status.holder or 'nobody'}, doing {doing}")
-        if status.trip:
-            typer.echo(f"  TRIPPED: {status.trip}")
-    if not found:
-        typer.echo("no adapter is present")
+    for line in list_lines(_health(run, hub)):
+        typer.echo(line)
+
+
+@instrument_app.command("show", cls=LabCommand)
+def show_instrument(
+    instrument: Annotated[str, typer.Argument(metavar="NAME", help="name in the laboratory file")],
+    run: Run = None,
+    hub: Hub = None,
+    cls: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="CLASS", help="installed name or module:Class, to compare schemas"
+        ),
+    ] = None,
+) -> None:
+    """Show everything that is known of one served instrument.
+
+    State and what it does, who holds its lease, its ledger and spool, the trip
+    that stands and the last one with who cleared it, how far its wall clock is
+    from this machine's, and the digest of its actions and limits. With --class
+    the digest is compared with that of a class that is installed here.
+
+    Example:
+      twinloop instrument show mbe --run runs/mbe_growth-20260117-101500
+    Next:
+      twinloop instrument watch mbe --run FOLDER
+    """
+    from twinloop.agents.cli.health import show_lines
+    from twinloop.errors import ArgumentError
+
+    found = _health(run, hub)
+    if instrument not in found:
+        raise ArgumentError("NAME", instrument, f"one of {', '.join(found) or 'none is served'}")
+    for line in show_lines(found[instrument], _digest_of(cls)):
+        typer.echo(line)
+
+
+@instrument_app.command("watch", cls=LabCommand)
+def watch_instruments(
+    instrument: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="name in the laboratory file; all without it"),
+    ] = None,
+    run: Run = None,
+    hub: Hub = None,
+    every_s: Annotated[float, typer.Option("--every", min=0.2, help="period [s]")] = 1.0,
+    lasts_s: Annotated[
+        float | None, typer.Option("--for", min=0.0, help="end after so long [s]")
+    ] = None,
+) -> None:
+    """Follow served instruments: a line whenever something changes, until Ctrl-C.
+
+    A line tells the instrument's own time, its state, what it does, who holds
+    it, and a trip. An instrument that is not heard of any more is `silent`.
+
+    Example:
+      twinloop instrument watch --run runs/mbe_growth-20260117-101500
+    Next:
+      twinloop instrument show NAME --run FOLDER
+    """
+    from contextlib import closing
+
+    from twinloop.agents.cli.health import Health, Watcher, change_line
+
+    before: dict[str, Health] = {}
+    with closing(Watcher(_endpoint(run, hub), _asker())) as watcher:
+        try:
+            for found in watcher.rounds(every_s, lasts_s):
+                for name, health in found.items():
+                    line = change_line(before.get(name), health)
+                    if line is not None and instrument in {None, name}:
+                        typer.echo(line)
+                before = found
+        except KeyboardInterrupt:
+            return
 
 
 @instrument_app.command("clear", cls=LabCommand)
@@ -163,6 +229,40 @@ def stop_instruments(
     stop = EmergencyStop(instrument=instrument, reason=f"{me()}: {reason}")
     for name, status in emergency_stop(_endpoint(run, hub), stop).items():
         typer.echo(f"{name}: {status.state}, {status.trip}")
+
+
+_LISTEN_S = 1.5
+
+
+def _health(run: Path | None, hub: str | None) -> "dict[str, Health]":
+    from contextlib import closing
+
+    from twinloop.agents.cli.health import Watcher
+
+    found: dict[str, Health] = {}
+    with closing(Watcher(_endpoint(run, hub), _asker())) as watcher:
+        for told in watcher.rounds(_LISTEN_S / 3, _LISTEN_S):
+            found = told  # the last round: an offset is measured best by the quickest of three
+    return found
+
+
+def _asker() -> str:
+    import secrets
+
+    return f"person-{secrets.token_hex(4)}"
+
+
+def _digest_of(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from twinloop.errors import ArgumentError
+    from twinloop.instruments.interface import Instrument
+    from twinloop.plugins import find_object
+
+    found = find_object("instruments", name, key="--class")
+    if not (isinstance(found, type) and issubclass(found, Instrument)):
+        raise ArgumentError("--class", name, "a class derived from Instrument")
+    return found.schema_digest()
 
 
 def _endpoint(run: Path | None, hub: str | None) -> str:

@@ -1,6 +1,7 @@
 """The wheel holds what the tree holds, and works where only the light base is installed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,4 +162,6 @@ kill $adapter; wait $adapter; kill $hub
 def test_an_instrument_is_served_from_a_bare_environment(bare, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{bare / 'bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "lab.yaml").write_text(LAB, encoding="utf-8")
-    assert "served by pc" in run("bash", "-eu", "-c", SERVE, cwd=tmp_path)
+    assert re.search(
+        r"^furnace +furnace +idle .* pc ", run("bash", "-eu", "-c", SERVE, cwd=tmp_path), re.MULTILINE
+    )
