@@ -16,7 +16,7 @@ from pydantic import Field
 
 from twinloop.analysts.interface import Analyst, quantity
 from twinloop.analysts.stem_columns import Fitted, Image, find_columns, refine
-from twinloop.analysts.stem_film import measure_film
+from twinloop.analysts.stem_film import LAMELLA_A, Unseen, measure_film
 from twinloop.analysts.stem_lattice import Lattice, find_lattice
 from twinloop.analysts.stem_sites import occupation_of
 from twinloop.results import Array, Result
@@ -27,6 +27,7 @@ DEFECT_SIGMAS = 4.5
 LEAST_CHANGE = 0.25
 LIKELY = 0.5
 FLAG_SIGMAS = 3.0
+UNKNOWN_ML = 100.0
 
 
 class Columns(Result):
@@ -125,7 +126,9 @@ class Film(Result):
             for a share x of aluminium, by Z^1.7.
         scale, scale_sd: true over calibrated length along the growth direction, from the planes.
         planes: how many atom planes were seen.
-        is_seen: whether planes, an interface and a surface were seen; else all is 0 +- 100.
+        is_seen: whether planes, an interface and a surface were seen.
+        reason: what was not; empty where all was. Thickness is then as likely anywhere below what
+            the image could hold, or 0 +- 100 ML where not even that is known.
     """
 
     thickness_ML: float
@@ -138,6 +141,7 @@ class Film(Result):
     scale_sd: float
     planes: int
     is_seen: bool
+    reason: str
 
 
 class STEMAnalyst(Analyst, name="stem"):
@@ -282,6 +286,7 @@ class STEMAnalyst(Analyst, name="stem"):
         pixel_A: float,
         dark_counts: float = 0.0,
         is_acquired: Array | None = None,
+        lamella_A: float = LAMELLA_A,
     ) -> Film:
         """Return thickness and interface of a film of (Al,Ga)As on GaAs(001), seen along [1-10].
 
@@ -290,21 +295,25 @@ class STEMAnalyst(Analyst, name="stem"):
             pixel_A: distance of pixels, 0.3 A at most [A].
             dark_counts: of a pixel without beam [counts].
             is_acquired: which pixels were visited, same shape; None: all.
+            lamella_A: thickness of the lamella along the beam: how many atoms a column has decides how
+                much chance there is in the composition that it shows [A].
         """
         image = _image(counts, pixel_A, dark_counts, is_acquired)
-        found = measure_film(image.counts, image.seen, pixel_A)
-        if found is None:
+        found = measure_film(image.counts, image.seen, pixel_A, lamella_A)
+        if isinstance(found, Unseen):
+            is_bounded = found.most_ML < UNKNOWN_ML
             return Film(
-                thickness_ML=0.0,
-                thickness_sd_ML=100.0,
+                thickness_ML=0.5 * found.most_ML if is_bounded else 0.0,
+                thickness_sd_ML=found.most_ML / math.sqrt(12.0) if is_bounded else UNKNOWN_ML,
                 width_ML=0.0,
-                width_sd_ML=100.0,
+                width_sd_ML=UNKNOWN_ML,
                 contrast=0.0,
-                contrast_sd=100.0,
+                contrast_sd=UNKNOWN_ML,
                 scale=1.0,
                 scale_sd=1.0,
                 planes=0,
                 is_seen=False,
+                reason=found.reason,
             )
         return Film(
             thickness_ML=found.thickness_ML,
@@ -317,6 +326,7 @@ class STEMAnalyst(Analyst, name="stem"):
             scale_sd=found.scale_sd,
             planes=found.planes,
             is_seen=True,
+            reason="",
         )
 
     def _fitted(

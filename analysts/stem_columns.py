@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twinloop.analysts.stem_spread import Equations, change_of, spread_of
+
 __all__ = ["Fitted", "Floats", "Image", "find_columns", "refine", "smoothed"]
 
 Floats = NDArray[np.float64]
@@ -29,11 +31,39 @@ PROMINENCE = 0.12
 PATCH = 1.7
 """Half width of the square in which a column is refined, in widths of the Gaussian."""
 
-ROUNDS = 12
+REACH = 4.0
+"""Half width of the square beyond which a column gives no light, in widths of the Gaussian."""
+
+SHAPES = (
+    (2, 0),
+    (1, 1),
+    (0, 2),
+    (3, 0),
+    (2, 1),
+    (1, 2),
+    (0, 3),
+    (4, 0),
+    (3, 1),
+    (2, 2),
+    (1, 3),
+    (0, 4),
+)
+"""Orders of the Hermite polynomials along rows and columns by which all columns differ from a round
+Gaussian: astigmatism (2), coma and threefold astigmatism (3), tails (4)."""
+
+SHAPE_PRIOR = np.array([0.2] * 3 + [0.1] * 9)
+"""By how much they are expected to, order by order [1]."""
+
+LEAST_FOR_SHAPE = 8
+ROUNDS, JOINT_ROUNDS = 6, 6
+"""Steps of each column on its own, and of all columns with their common shape."""
+
 DAMPING = 0.7
+STRETCH = (0.7, 1.5)
+"""Between what times the round Gaussian's width both widths of the shape lie."""
+
 WIDTHS_A = (0.25, 1.0)
 MAX_STEP_A = 0.15
-NEIGHBOURS = 6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,6 +153,9 @@ def refine(image: Image, places: Floats, *, hold: bool = False) -> Fitted:
             work.widen()
         if turn >= 4:
             variance = work.variance()
+    for _ in range(JOINT_ROUNDS if n >= LEAST_FOR_SHAPE else 0):
+        work.joint_step(variance, hold=hold)
+        variance = work.variance()
     return work.result(variance, hold=hold)
 
 
@@ -131,7 +164,8 @@ class _Work:
 
     def __init__(self, image: Image, places: Floats, width: float) -> None:
         self.image, self.width = image, width
-        self.places = places
+        self.places, self.shape = places, np.zeros(len(SHAPES))
+        self.axes = width * np.eye(2)
         rows, columns = np.rint(places).astype(np.int64).T
         at = image.counts[
             rows.clip(0, image.counts.shape[0] - 1), columns.clip(0, image.counts.shape[1] - 1)
@@ -152,39 +186,62 @@ class _Work:
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return rows.clip(0, height - 1), columns.clip(0, width - 1), inside
 
-    def gaussians(
+    def functions(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[list[Floats], list[Floats]]:
+        """Return Hermite functions of the distances along both axes of the shape, each (n, p)."""
+        inverse = np.linalg.inv(self.axes)
+        dy, dx = rows - self.places[:, :1], columns - self.places[:, 1:]
+        return (
+            _hermites(inverse[0, 0] * dy + inverse[0, 1] * dx),
+            _hermites(inverse[1, 0] * dy + inverse[1, 1] * dx),
+        )
+
+    def bells(
         self, rows: NDArray[np.int64], columns: NDArray[np.int64]
     ) -> tuple[Floats, Floats, Floats]:
-        """Return distances (rows, columns) and the Gaussian of each column on its patch, (n, p)."""
-        dy, dx = rows - self.places[:, :1], columns - self.places[:, 1:]
-        return dy, dx, np.exp(-0.5 * (dy**2 + dx**2) / self.width**2)
+        """Return the shape of each column on its patch and its slopes by the place, (n, p)."""
+        first, second = self.functions(rows, columns)
+        bell, slope, other = (first[a] * second[b] for a, b in ((0, 0), (1, 0), (0, 1)))
+        for size, (i, j) in zip(self.shape, SHAPES, strict=True):
+            if size:
+                bell = bell + size * first[i] * second[j]
+                slope = slope + size * first[i + 1] * second[j]
+                other = other + size * first[i] * second[j + 1]
+        inverse = np.linalg.inv(self.axes)
+        return bell, *(inverse[0, i] * slope + inverse[1, i] * other for i in (0, 1))
 
     def model(self) -> Floats:
-        """Return the sum of all Gaussians, without backgrounds."""
-        rows, columns, inside = self.patches(4.0 * self.width)
-        *_, bell = self.gaussians(rows, columns)
-        flat = np.where(inside, self.heights[:, None] * bell, 0.0)
-        total = np.zeros(self.image.counts.size)
-        np.add.at(total, (rows * self.image.counts.shape[1] + columns).ravel(), flat.ravel())
-        return total.reshape(self.image.counts.shape)
+        """Return the sum of all columns, without backgrounds."""
+        rows, columns, inside = self.patches(REACH * self.width)
+        bell, _, _ = self.bells(rows, columns)
+        return self._summed(rows, columns, np.where(inside, self.heights[:, None] * bell, 0.0))
 
-    def _terms(self, variance: Floats) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.int64]]:
-        """Return derivatives (n, p, 4), weights, residuals, model on the patches, rows."""
+    def _summed(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], values: Floats
+    ) -> Floats:
+        shape = self.image.counts.shape
+        numbers = (rows * shape[1] + columns).ravel()
+        flat = np.bincount(numbers, values.ravel(), shape[0] * shape[1])
+        summed: Floats = np.asarray(flat, dtype=np.float64).reshape(shape)
+        return summed
+
+    def _terms(self, variance: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return derivatives (n, p, 4), weights, residuals, model on the patches."""
         rows, columns, inside = self.patches(PATCH * self.width)
-        dy, dx, bell = self.gaussians(rows, columns)
+        bell, down, across = self.bells(rows, columns)
         height = self.heights[:, None]
-        slope = height * bell / self.width**2
-        derivatives = np.stack([bell, slope * dy, slope * dx, np.ones_like(bell)], axis=-1)
+        derivatives = np.stack([bell, height * down, height * across, np.ones_like(bell)], axis=-1)
         total = self.model()[rows, columns]
         left = self.image.counts[rows, columns] - total - self.grounds[:, None]
         weights = np.where(
             inside & self.image.seen[rows, columns], 1.0 / variance[rows, columns], 0.0
         )
-        return derivatives, weights, left, total + self.grounds[:, None], rows
+        return derivatives, weights, left, total + self.grounds[:, None]
 
     def step(self, variance: Floats, *, hold: bool) -> None:
         """Do one damped Gauss-Newton step for every column at once."""
-        derivatives, weights, left, _, _ = self._terms(variance)
+        derivatives, weights, left, _ = self._terms(variance)
         if hold:
             derivatives = derivatives[..., [0, 3]]
         normal = _normal(derivatives, weights)
@@ -196,6 +253,29 @@ class _Work:
             most = MAX_STEP_A / self.image.pixel_A
             self.places += np.clip(change[:, 1:3], -most, most)
 
+    def joint_step(self, variance: Floats, *, hold: bool) -> None:
+        """Do one Gauss-Newton step of all columns and of the shape that they share."""
+        most = MAX_STEP_A / self.image.pixel_A
+        change, bend = change_of(self._equations(variance, hold=hold), most)
+        self.heights = np.maximum(self.heights + change[:, 0], -1e9 if hold else 0.0)
+        self.grounds += change[:, -1]
+        if not hold:
+            self.places += np.clip(change[:, 1:3], -most, most)
+        self.shape[3:] += bend[3:]
+        # what has become wider or narrower is so from now on: the axes take it up
+        (down, both, across) = bend[:3]
+        values, turn = np.linalg.eigh(np.array([[2.0 * down, both], [both, 2.0 * across]]))
+        factor = np.sqrt(1.0 + np.clip(values, -0.4, 0.6))
+        bent, sizes, back = np.linalg.svd(self.axes @ (turn * factor) @ turn.T)
+        self.axes = (bent * np.clip(sizes, STRETCH[0] * self.width, STRETCH[1] * self.width)) @ back
+
+    def _bent(self) -> Floats:
+        """Return by how much the shape differs from a round Gaussian, shape (s,)."""
+        square = self.axes @ self.axes.T / self.width**2
+        return np.array(
+            [0.5 * (square[0, 0] - 1.0), square[0, 1], 0.5 * (square[1, 1] - 1.0), *self.shape[3:]]
+        )
+
     def widen(self) -> None:
         """Set the common width to what the strong columns' second moments say."""
         rows, columns, inside = self.patches(PATCH * self.width)
@@ -206,7 +286,7 @@ class _Work:
         data = self.image.counts[rows, columns][use]
         mask = (inside & self.image.seen[rows, columns])[use].astype(np.float64)
         others = (
-            self.model()[rows, columns] - self.heights[:, None] * self.gaussians(rows, columns)[2]
+            self.model()[rows, columns] - self.heights[:, None] * self.bells(rows, columns)[0]
         )[use]
         dy, dx = (rows - self.places[:, :1])[use], (columns - self.places[:, 1:])[use]
         losses = []
@@ -220,10 +300,11 @@ class _Work:
             losses.append(float(np.sum(mask * left**2)))
         if losses:
             self.width = float(trials[int(np.argmin(losses))])
+            self.axes = self.width * np.eye(2)
 
     def variance(self) -> Floats:
         """Return the variance of each pixel, as the fit leaves it: constant plus proportional."""
-        derivatives, weights, left, level, _ = self._terms(np.ones_like(self.image.counts))
+        derivatives, weights, left, level = self._terms(np.ones_like(self.image.counts))
         good = weights > 0
         square, level = left[good] ** 2, np.maximum(level[good], 0.0)
         # What the jitter leaves behind is no noise of pixels: it has the shape of a slope.
@@ -239,49 +320,66 @@ class _Work:
 
     def result(self, variance: Floats, *, hold: bool) -> Fitted:
         """Return the columns with their deviations."""
-        derivatives, weights, left, _, rows = self._terms(variance)
-        normal = _normal(derivatives, weights)
-        covariance = np.linalg.inv(normal)
-        diagonal = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
-        free = np.maximum((weights > 0).sum(axis=1) - 4.0, 1.0)
-        misfit = np.maximum((weights * left**2).sum(axis=1) / free, 1.0)
-        jitter = tuple(self._jitter(derivatives[..., i], weights, left, rows) for i in (2, 1))
-        shares = []
-        for axis in (1, 2):
-            power = weights * derivatives[..., axis] ** 2
-            shares.append(_rows_share(power, rows))
-        jitter_var = np.column_stack([jitter[1] ** 2 * shares[0], jitter[0] ** 2 * shares[1]])
-        crowding = _crowding(self.places, self.width)
-        places_var = diagonal[:, 1:3] * misfit[:, None] * crowding[:, 1:] + jitter_var
-        heights_var = diagonal[:, 0] * misfit * crowding[:, 0]
-        if hold:
-            places_var = np.zeros_like(places_var)
+        equations = self._equations(variance, hold=hold)
+        spread = spread_of(equations)
+        free = np.maximum((equations.weights > 0).sum(axis=1) - equations.derivatives.shape[2], 1.0)
+        misfit = (equations.weights * equations.left**2).sum(axis=1) / free
+        # two deviations of chi^2 are chance
+        misfit = np.maximum(misfit / (1.0 + 2.0 * np.sqrt(2.0 / free)), 1.0)
+        total = spread.noise * misfit[:, None] + spread.lines
+        places_var = np.zeros_like(self.places) if hold else total[:, 1:3]
         return Fitted(
             self.places,
             np.sqrt(places_var),
             self.heights,
-            np.sqrt(heights_var),
+            np.sqrt(total[:, 0]),
             self.grounds,
             self.width,
-            (jitter[0], jitter[1]),
+            spread.jitter,
         )
 
-    def _jitter(
-        self, slopes: Floats, weights: Floats, left: Floats, rows: NDArray[np.int64]
-    ) -> float:
-        """Return by how much lines are shifted, beyond what the noise explains [px]."""
-        size = self.image.counts.shape[0]
-        power = np.bincount(rows.ravel(), (weights * slopes**2).ravel(), minlength=size)
-        pull = np.bincount(rows.ravel(), (weights * slopes * left).ravel(), minlength=size)
-        good = power > 0.2 * float(np.median(power[power > 0])) if power.any() else power > 0
-        if good.sum() < 8:
-            return 0.0
-        shift = pull[good] / power[good]
-        # the columns' own places have taken part of each shift: about one row in those they cover
-        kept = 1.0 - 1.0 / max(1.0, np.sqrt(np.pi) * self.width)
-        # weighed by what each line tells: between the columns misfit looks like a shift
-        excess = float(np.sum(power[good] * shift**2 - 1.0) / np.sum(power[good]))
-        return float(np.sqrt(max(excess, 0.0) / max(kept, 0.2)))
+    def _equations(self, variance: Floats, *, hold: bool) -> Equations:
+        """Return what ties the parameters of all columns together; places that are held move nothing."""
+        derivatives, weights, left, _ = self._terms(variance)
+        rows, columns, _ = self.patches(PATCH * self.width)
+        wide_rows, wide_columns, inside = self.patches(REACH * self.width)
+        first, second = self.functions(wide_rows, wide_columns)
+        bell, down, across = self.bells(wide_rows, wide_columns)
+        height = np.where(inside, self.heights[:, None], 0.0)
+        wide = np.stack([np.where(inside, bell, 0.0), height * down, height * across], axis=-1)
+        shared = [
+            self._summed(wide_rows, wide_columns, height * first[i] * second[j]) for i, j in SHAPES
+        ]
+        # a line that starts late shows the sample as farther on
+        slopes = [-self._summed(wide_rows, wide_columns, wide[..., i]) for i in (1, 2)]
+        pixels = self.image.counts.shape[1] * rows + columns
+        wide_pixels = self.image.counts.shape[1] * wide_rows + wide_columns
+        if hold:
+            derivatives, wide = derivatives[..., [0, 3]], wide[..., :1]
+        return Equations(
+            places=self.places,
+            pixels=pixels,
+            derivatives=derivatives,
+            weights=weights,
+            wide_pixels=wide_pixels,
+            wide_derivatives=wide,
+            variance=variance,
+            slopes=np.stack(slopes, axis=-1),
+            shared=np.stack(shared, axis=-1),
+            prior=SHAPE_PRIOR,
+            surprise=-self._bent(),
+            left=left,
+            pixel_A=self.image.pixel_A,
+        )
+
+
+def _hermites(away: Floats) -> list[Floats]:
+    """Return a Gaussian times Hermite's polynomials He_0 to He_5 at a distance in widths."""
+    found = [np.exp(-0.5 * away**2)]
+    found.append(away * found[0])
+    for order in range(1, 5):
+        found.append(away * found[order] - order * found[order - 1])
+    return found
 
 
 def _positive_fit(basis: Floats, values: Floats) -> Floats:
@@ -298,37 +396,6 @@ def _positive_fit(basis: Floats, values: Floats) -> Floats:
     return result
 
 
-def _crowding(places: Floats, width: float) -> Floats:
-    """Return by how much overlap with neighbours enlarges the variances of height, row, column.
-
-    The overlap integrals of Gaussians and their slopes are known; the inverse of their matrix, for a
-    column and its nearest neighbours, tells. Shape (n, 3).
-    """
-    n = places.shape[0]
-    if n < 2:
-        return np.ones((n, 3))
-    near = min(NEIGHBOURS, n - 1)
-    group = np.empty((n, near + 1), dtype=np.int64)
-    for start in range(0, n, 512):
-        away = ((places[start : start + 512, None] - places[None]) ** 2).sum(axis=-1)
-        group[start : start + 512] = np.argsort(away, axis=1)[:, : near + 1]
-    offset = (places[group][:, :, None] - places[group][:, None]) / width
-    square = (offset**2).sum(axis=-1)
-    overlap = np.where(square < 40.0, np.exp(-0.25 * square), 0.0)
-    size = 3 * (near + 1)
-    matrix = np.empty((n, near + 1, 3, near + 1, 3))
-    matrix[:, :, 0, :, 0] = overlap
-    for i in (0, 1):
-        mixed = offset[..., i] / np.sqrt(2.0) * overlap
-        matrix[:, :, i + 1, :, 0], matrix[:, :, 0, :, i + 1] = -mixed, mixed
-        for j in (0, 1):
-            both = (float(i == j) - 0.5 * offset[..., i] * offset[..., j]) * overlap
-            matrix[:, :, i + 1, :, j + 1] = both
-    inverse = np.linalg.inv(matrix.reshape(n, size, size) + 1e-6 * np.eye(size))
-    result: Floats = np.clip(np.diagonal(inverse, axis1=1, axis2=2)[:, :3], 1.0, 25.0)
-    return result
-
-
 def _normal(derivatives: Floats, weights: Floats) -> Floats:
     """Return the normal matrices, shape (n, k, k), kept from being singular."""
     normal: Floats = np.einsum("npi,np,npj->nij", derivatives, weights, derivatives)
@@ -337,17 +404,6 @@ def _normal(derivatives: Floats, weights: Floats) -> Floats:
     diagonal = np.einsum("nii->ni", normal)
     diagonal += 1e-9 * np.maximum(scale[:, :, 0], 1e-30)
     return normal
-
-
-def _rows_share(power: Floats, rows: NDArray[np.int64]) -> Floats:
-    """Return sum w^2 / (sum w)^2 over the rows of each patch: how far their jitter averages out."""
-    low = rows.min(axis=1, keepdims=True)
-    span = int((rows - low).max()) + 1
-    flat = (np.arange(rows.shape[0])[:, None] * span + rows - low).ravel()
-    sums = np.bincount(flat, power.ravel(), minlength=rows.shape[0] * span).reshape(-1, span)
-    total = np.maximum(sums.sum(axis=1), 1e-300)
-    share: Floats = ((sums / total[:, None]) ** 2).sum(axis=1)
-    return share
 
 
 def smoothed(values: Floats, sigma: float) -> Floats:

@@ -5,9 +5,12 @@ image, summed along the surface, is a sum of Gaussians on these planes: their he
 linear least squares. Arsenic is the same everywhere, so its planes tell where the film ends; cation
 planes divided by them tell where gallium gives way to aluminium, which scatters little:
 
-    cations(k) = F + (B - F) Phi((n0 - k) / w)           thickness = (planes up to the top) - n0
+    cations(k) = B - (B - F) share(k),                      thickness = (planes up to the top) - n0
+    share(k) = Phi((k - n0) / w) - Phi((k - n1) / w),       n1 = 2 surface - n0
 
-n0 and w are found on a grid, each weighed by its likelihood, so that a width that is too small to be
+Nothing diffuses across the surface, so what would have gone there comes back: the image n1 of the interface.
+F / B is no smaller than what aluminium alone scatters. How many of the sites of a plane hold aluminium is
+chance where the alloy is mixed, and that is part of the noise. n0 and w are found on a grid, each weighed by its likelihood, so that a width that is too small to be
 seen has an honest deviation. The image's own plane distance is the ruler: the calibration does not enter.
 
 Source: Z contrast of (Al,Ga)As: Robb & Craven, Ultramicroscopy 109, 61 (2008),
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 
 from twinloop.analysts.stem_columns import Floats
 
-__all__ = ["FilmProfile", "measure_film", "straight_profile"]
+__all__ = ["FilmProfile", "Unseen", "measure_film", "straight_profile"]
 
 PLANE_A = 5.65325 / 4.0
 """Distance of neighbouring planes, cation to arsenic, in GaAs at 300 K [A]."""
@@ -46,8 +49,21 @@ BELOW = 3
 TILTS = np.linspace(-0.03, 0.03, 41)
 LEAST_PLANES = 12
 MOST_WIDTH_ML = 6.0
-FULL, EMPTY = 0.8, 0.05
-"""A plane is whole above this part of the usual height, and vacuum below that one."""
+FULL, PARTIAL, EMPTY = 0.8, 0.2, 0.05
+"""A plane is whole above the first part of the usual height, there above the second, vacuum below the third."""
+
+MESH_A = 4.0 * PLANE_A / math.sqrt(2.0)
+"""Distance of cation sites along [110] [A]."""
+
+LAMELLA_A = 100.0
+"""How thick a lamella is along the beam, unless told otherwise [A]."""
+
+ALUMINIUM = (13.0 / 31.0) ** 1.7
+LEAST_RATIO = 0.15
+"""Brightness of aluminium over gallium's by Z^1.7 [1], and the least that F / B may be."""
+
+REACH_ML = 45
+"""Planes beyond the image that are counted with those in it, so that no tail of a step is lost."""
 
 LEAST_CONTRAST = 4.0
 """The step of the cations must stand this many deviations out of their scatter to be seen."""
@@ -82,6 +98,20 @@ class FilmProfile:
     arsenic: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A film that is not seen.
+
+    Args:
+        reason: what is missing in the image.
+        most_ML: thickness that it cannot exceed: planes between the lowest whole one and the surface
+            [ML].
+    """
+
+    reason: str
+    most_ML: float = 100.0
+
+
 def straight_profile(counts: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, float, Floats]:
     """Return the image summed along its planes, their tilt, and the image with the planes level.
 
@@ -109,32 +139,35 @@ def straight_profile(counts: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, f
     return _row_means(level), best, level
 
 
-def measure_film(counts: Floats, seen: NDArray[np.bool_], pixel_A: float) -> FilmProfile | None:
-    """Return the film in an image; None where no planes or no surface are seen.
+def measure_film(
+    counts: Floats, seen: NDArray[np.bool_], pixel_A: float, lamella_A: float = LAMELLA_A
+) -> FilmProfile | Unseen:
+    """Return the film in an image, or why there is none to be seen.
 
     Args:
         counts: without the dark level, rows from the substrate to the vacuum, shape (rows, columns).
         seen: which pixels were acquired.
         pixel_A: by the calibration [A].
+        lamella_A: thickness along the beam [A].
     """
     profile, _, level = straight_profile(counts, seen)
     rows = np.flatnonzero(np.isfinite(profile))
     if rows.size < 40:
-        return None
+        return Unseen("fewer than 40 lines were acquired")
     profile, level = profile[rows[0] : rows[-1] + 1], level[rows[0] : rows[-1] + 1]
     profile = np.interp(
         np.arange(profile.size), np.flatnonzero(np.isfinite(profile)), profile[np.isfinite(profile)]
     )
     found = _planes(profile, pixel_A)
     if found is None:
-        return None
+        return Unseen("no atom planes along the lines")
     spacing, first, spacing_sd = found
     heights, _, places = _heights(profile, spacing, first, pixel_A)
     cation_first = _polarity(level, places, pixel_A)
     pairs = (heights.size - cation_first) // 2
     inside = _inside(heights[cation_first + 1 : cation_first + 2 * pairs : 2])
     if inside is None:
-        return None
+        return Unseen("no surface, or too few whole planes below it")
     low, high, end = inside
     heights, heights_sd, _ = _heights(
         profile,
@@ -146,7 +179,8 @@ def measure_film(counts: Floats, seen: NDArray[np.bool_], pixel_A: float) -> Fil
     )
     kept = slice(cation_first, cation_first + 2 * pairs)
     scale = spacing * pixel_A / PLANE_A
-    return _film_of(heights[kept], heights_sd[kept], inside, scale, spacing_sd / spacing)
+    sites = max(counts.shape[1] * pixel_A / MESH_A, 1.0) * max(lamella_A / MESH_A, 1.0)
+    return _film_of(heights[kept], heights_sd[kept], inside, scale, spacing_sd / spacing, sites)
 
 
 def _level(data: Floats, tilt: float) -> Floats:
@@ -305,7 +339,7 @@ def _inside(arsenic: Floats) -> tuple[int, int, int] | None:
     empty = np.flatnonzero(arsenic < EMPTY * strong)
     empty = empty[empty > full[-1]]
     low, high = int(full[0]) + 1, int(full[-1]) - 1
-    if low + LEAST_PLANES // 2 > high or empty.size == 0 or empty[0] + 2 >= arsenic.size:
+    if low + LEAST_PLANES // 2 > high or empty.size == 0:
         return None
     return low, high, int(empty[0]) + 1
 
@@ -316,7 +350,8 @@ def _film_of(
     inside: tuple[int, int, int],
     ratio: float,
     ratio_sd: float,
-) -> FilmProfile | None:
+    sites: float,
+) -> FilmProfile | Unseen:
     """Return the film of planes: cation, arsenic, cation, arsenic, ... from below.
 
     Args:
@@ -325,6 +360,7 @@ def _film_of(
         inside: of `_inside`.
         ratio: true over calibrated length along the growth direction.
         ratio_sd: its standard deviation.
+        sites: of a plane in the image, along the surface and along the beam.
     """
     low, high, end = inside
     usual = float(heights[2 * low + 1])
@@ -335,9 +371,11 @@ def _film_of(
     whole = np.arange(low, high + 2)
     cover = np.clip(arsenic[whole], 0.5, 1.0)
     noise = np.maximum(cation_sd[whole], 1e-4) / cover
-    step = _step(whole.astype(np.float64), cation[whole] / cover, noise)
+    there = np.flatnonzero(arsenic[: end + 1] > PARTIAL)
+    surface = float(there[-1]) + 0.5
+    step = _step(whole.astype(np.float64), cation[whole] / cover, noise, surface, sites)
     if step is None:
-        return None
+        return Unseen("the cation planes show no step", top - float(low))
     n0, n0_sd, width, width_sd, below, above, contrast_sd = step
     return FilmProfile(
         thickness_ML=top - n0 - 0.5,
@@ -356,59 +394,105 @@ def _film_of(
 
 
 def _step(
-    numbers: Floats, values: Floats, noise: Floats
+    numbers: Floats, values: Floats, noise: Floats, surface: float, sites: float
 ) -> tuple[float, float, float, float, float, float, float] | None:
-    """Return place, width, levels of the step of the cations, with deviations."""
+    """Return place, width, levels of the step of the cations, with deviations.
+
+    Args:
+        numbers: of the planes.
+        values: their heights relative to arsenic.
+        noise: standard deviations, by the image.
+        surface: half a plane above the highest plane that is there.
+        sites: how many sites of a plane the image shows.
+    """
     low, high = float(numbers[0]), float(numbers[-1])
     places = np.arange(low - 0.5, high + 0.51, 0.05)
     widths = np.concatenate([np.linspace(0.02, 2.0, 34), np.linspace(2.1, MOST_WIDTH_ML, 27)])
-    weight_of_width = np.gradient(widths)
-    losses = np.empty((places.size, widths.size))
-    levels = np.empty((places.size, widths.size, 2))
-    counted = np.empty((places.size, widths.size))
-    for j, width in enumerate(widths):
-        part = _phi((places[:, None] - numbers[None]) / width)
-        # Where the step lies between two planes cannot be seen, and does not matter: planes count.
-        counted[:, j] = low - 0.5 + part.sum(axis=1)
-        levels[:, j], losses[:, j] = _two_levels(part, values, noise)
+    # as likely at each width, and the edges of the grid count half
+    weight_of_width = np.gradient(widths) * np.where(
+        np.arange(widths.size) % (widths.size - 1), 1.0, 0.5
+    )
+    counted = np.stack([_counted(places, low, float(width)) for width in widths], axis=1)
+    shares = np.stack(
+        [_shares(numbers[None], places[:, None], float(width), surface) for width in widths], axis=1
+    )
+    levels, losses = _two_levels(1.0 - shares, values, np.broadcast_to(noise, shares.shape))
+    best = np.unravel_index(int(np.argmin(losses)), losses.shape)
+    # each trial has the scatter that it says itself: a sharp step would else hide what a wide one does
+    scatter = np.hypot(noise, _alloy(shares, float(levels[best][0]), float(levels[best][1]), sites))
+    levels, losses = _two_levels(1.0 - shares, values, scatter)
+    likely = losses + 2.0 * np.log(scatter).sum(axis=-1)
+    best = np.unravel_index(int(np.argmin(likely)), losses.shape)
     free = max(numbers.size - 4, 1)
-    inflation = max(float(losses.min()) / free, 1.0)
-    likelihood = np.exp(-0.5 * (losses - losses.min()) / inflation) * weight_of_width[None]
-    likelihood /= likelihood.sum()
-    flat = _flat_loss(values, noise)
+    # two deviations of chi^2 are chance
+    inflation = max(float(losses[best]) / free / (1.0 + 2.0 * math.sqrt(2.0 / free)), 1.0)
+    likely = likely - losses * (1.0 - 1.0 / inflation)
+    flat = float(_flat_loss(values, noise))
     if (flat - float(losses.min())) / inflation < LEAST_CONTRAST**2:
         return None
+    likelihood = np.exp(-0.5 * (likely - likely.min())) * weight_of_width[None]
+    likelihood /= likelihood.sum()
     over_widths = likelihood.sum(axis=0)
     place = float((likelihood * counted).sum())
     width = float(over_widths @ widths)
     place_sd = math.sqrt(float((likelihood * (counted - place) ** 2).sum()))
     width_sd = math.sqrt(max(float(over_widths @ (widths - width) ** 2), 1e-4))
-    best = np.unravel_index(int(np.argmin(losses)), losses.shape)
-    below, above = (float(v) for v in levels[best[0], best[1]])
+    below, above = (float(v) for v in levels[best])
     contrast_sd = float(np.median(noise)) * math.sqrt(inflation) / max(below, 1e-9)
     return place, place_sd, width, width_sd, below, above, contrast_sd
 
 
+def _shares(numbers: Floats, places: Floats, width: float, surface: float) -> Floats:
+    """Return which part of the film's composition each plane has: the step and its mirror image."""
+    mirrored = 2.0 * surface - places
+    found: Floats = _phi((numbers - places) / width) - _phi((numbers - mirrored) / width)
+    return found
+
+
+def _counted(places: Floats, low: float, width: float) -> Floats:
+    """Return how many planes' worth of substrate there are below each place of a step.
+
+    Where the step lies between two planes cannot be seen, and does not matter: planes count.
+    """
+    planes = np.arange(low - REACH_ML, low + 2.0 * REACH_ML)
+    part = _phi((places[:, None] - planes[None]) / width)
+    found: Floats = low - REACH_ML - 0.5 + part.sum(axis=1)
+    return found
+
+
+def _alloy(shares: Floats, below: float, above: float, sites: float) -> Floats:
+    """Return by how much the number of aluminium atoms of each plane scatters its brightness."""
+    of_aluminium = max(below, 1e-9) * (1.0 - ALUMINIUM)
+    part = np.clip(np.clip((below - above) / of_aluminium, 0.0, 1.0) * shares, 0.0, 1.0)
+    found: Floats = of_aluminium * np.sqrt(part * (1.0 - part) / sites)
+    return found
+
+
 def _two_levels(part: Floats, values: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """Return the levels below and above for each trial step, shape (n, 2), and the losses, (n,)."""
+    """Return the levels below and above for each trial step, shape (..., 2), and the losses."""
     weight = 1.0 / noise**2
     rest = 1.0 - part
-    aa, bb, ab = (part**2) @ weight, (rest**2) @ weight, (part * rest) @ weight
-    av, bv = part @ (weight * values), rest @ (weight * values)
+    sums = [part**2, rest**2, part * rest, part * values, rest * values]
+    aa, bb, ab, av, bv = ((term * weight).sum(axis=-1) for term in sums)
     determinant = aa * bb - ab**2
-    safe = np.where(np.abs(determinant) > 1e-9 * np.maximum(aa * bb, 1e-30), determinant, np.inf)
+    known = np.abs(determinant) > 1e-9 * np.maximum(aa * bb, 1e-30)
+    safe = np.where(known, determinant, 1.0)
     below, above = (bb * av - ab * bv) / safe, (aa * bv - ab * av) / safe
-    left = values[None] - below[:, None] * part - above[:, None] * rest
-    losses = (left**2) @ weight
-    return np.column_stack([below, above]), np.where(
-        np.isfinite(safe), losses, _flat_loss(values, noise)
-    )
+    # a film that is darker than aluminium: as dark as it may be, and the substrate anew
+    dark = above < LEAST_RATIO * below
+    both = part + LEAST_RATIO * rest
+    least = (both * weight * values).sum(axis=-1) / (both**2 * weight).sum(axis=-1)
+    below, above = np.where(dark, least, below), np.where(dark, LEAST_RATIO * least, above)
+    left = values - below[..., None] * part - above[..., None] * rest
+    losses = np.where(known, (left**2 * weight).sum(axis=-1), _flat_loss(values, noise))
+    return np.stack([below, above], axis=-1), losses
 
 
-def _flat_loss(values: Floats, noise: Floats) -> float:
+def _flat_loss(values: Floats, noise: Floats) -> Floats:
     weight = 1.0 / noise**2
-    mean = float((weight * values).sum() / weight.sum())
-    return float((weight * (values - mean) ** 2).sum())
+    mean = (weight * values).sum(axis=-1, keepdims=True) / weight.sum(axis=-1, keepdims=True)
+    found: Floats = (weight * (values - mean) ** 2).sum(axis=-1)
+    return found
 
 
 def _phi(x: Floats) -> Floats:
