@@ -45,18 +45,21 @@ __all__ = [
 NINETY = 1.645
 """Standard deviations on either side that hold 90 % of a normal distribution."""
 
-ISLAND_FANO = 0.15
+ISLAND_FANO = 0.2
 """Variance of the number of islands in a window over its mean: nuclei keep apart, so it is far below
 1; so chosen that intervals for whole films hold the truth as often as they should."""
 
 COVERAGE_EDGE_A = 1.5
 """By how much a step's place in an image is uncertain, all steps alike [A]."""
 
-SLOW_AXIS_SHARE = 0.7
+SLOW_AXIS_SHARE = 1.1
 """Deviation of a place across lines over that along them, noise and calibration aside [1]."""
 
 LATTICE_CONTRAST = 3.0
 """Contrast of the weakest wave from which an image shows a lattice; noise alone reaches 2.5 [1]."""
+
+GHOST_SLOPE = 0.2
+"""Loneliness of a second image that one more deviation of strength makes up for [1]."""
 
 LIFTING, TOUCHING = 2.0, 0.1
 """Over its limit, how much a loop rings that lifts a tip from the surface, and the share of samples at
@@ -249,7 +252,9 @@ class STMAnalyst(Analyst, name="stm"):
         place_sd_A: of a defect's place beside noise: creep and the figure's own lean [A].
         defect_sigmas: by how many deviations a defect stands out.
         defect_least_A: and by how many angstrom [A].
-        ghost_loneliness, ghost_sigmas: below and above which a second image is one.
+        ghost_loneliness: from which no second image is one [1].
+        ghost_sigmas: strength up to which none is; above it the loneliness that is allowed rises by
+            `GHOST_SLOPE` for each deviation.
         ringing_limit: fast error of the loop from which it oscillates [1].
         jump_limit_A: between two lines, from which the tip has touched if the current saturated [A].
         saturated_share: of samples at the preamplifier's limit that is too much [1].
@@ -266,11 +271,11 @@ class STMAnalyst(Analyst, name="stm"):
     step_A: float = Field(default=2.8267, gt=0)
     spacing_A: float = Field(default=2.4595, gt=0)
     calibration_sd: float = Field(default=0.02, gt=0)
-    place_sd_A: float = Field(default=0.10, gt=0)
+    place_sd_A: float = Field(default=0.06, gt=0)
     defect_sigmas: float = Field(default=6.0, gt=0)
     defect_least_A: float = Field(default=0.12, gt=0)
-    ghost_loneliness: float = Field(default=0.42, gt=0)
-    ghost_sigmas: float = Field(default=2.4, gt=0)
+    ghost_loneliness: float = Field(default=0.5, gt=0)
+    ghost_sigmas: float = Field(default=1.0, gt=0)
     ringing_limit: float = Field(default=0.3, gt=0)
     jump_limit_A: float = Field(default=3.0, gt=0)
     saturated_share: float = Field(default=0.002, gt=0)
@@ -567,8 +572,8 @@ class STMAnalyst(Analyst, name="stm"):
             largest_jump_A=largest_A,
             is_double_tip=(
                 ghost.loneliness < self.ghost_loneliness
-                and ghost.strength > self.ghost_sigmas
-                and not (is_oscillating or is_crashed)
+                and ghost.loneliness < GHOST_SLOPE * (ghost.strength - self.ghost_sigmas)
+                and not (is_oscillating or is_crashed or is_saturated)
             ),
             is_oscillating=is_oscillating,
             is_crashed=is_crashed,
@@ -590,7 +595,7 @@ class STMAnalyst(Analyst, name="stm"):
     def _scale_sd(self, shape: tuple[int, ...], pitch_A: tuple[float, float]) -> float:
         """Return the relative deviation of a scale that a lattice gave: a share of one period."""
         side_A = min(shape[0] * pitch_A[0], shape[1] * pitch_A[1])
-        return 0.08 * self.spacing_A / side_A
+        return 0.05 * self.spacing_A / side_A
 
     @staticmethod
     def _coverages(levels: NDArray[np.int64], pitch_A: tuple[float, float]) -> tuple[Array, Array]:
