@@ -16,7 +16,7 @@ from typing import Any
 
 from twinloop.agents.export.contracts import Meaning
 from twinloop.agents.export.nexus import Placed, Places
-from twinloop.agents.export.nexus_answer import simulation_notice
+from twinloop.agents.export.notice import is_simulated, run_notice
 from twinloop.agents.export.quantities import unit_in_name
 from twinloop.agents.export.record import Answer, RunRecord
 from twinloop.agents.report.history import TrialHistory
@@ -95,8 +95,6 @@ class _Run:
     ) -> dict[str, Any]:
         record = self._record
         started = record.history.started
-        is_simulated = record.is_simulated if record.history.leases else None
-        factor = None if started is None else started.clock_factor
         return {
             "uid": self.uid,
             "time": time_s,
@@ -107,8 +105,8 @@ class _Run:
             "twinloop_run": record.run_id,
             "twinloop_journal": record.history.log_id,
             "versions": {} if started is None else _plain_keys(started.versions),
-            "notice": simulation_notice(is_simulated, factor),
-            "is_simulated": is_simulated,
+            "notice": run_notice(record.history),
+            "is_simulated": is_simulated(record.history),
             "hints": {},
             **({"sample": sample} if sample else {}),
             **_plain_keys(about),

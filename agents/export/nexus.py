@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from twinloop import __version__
-from twinloop.agents.export.nexus_answer import Written, simulation_notice, write_answer
+from twinloop.agents.export.nexus_answer import Written, write_answer
 from twinloop.agents.export.nexus_definitions import claim
 from twinloop.agents.export.nexus_theory import has_traces, write_theory
 from twinloop.agents.export.nexus_tree import Tree, needed
 from twinloop.agents.export.nexus_trial import sample_of_its_own, write_sample, write_trial
+from twinloop.agents.export.notice import run_notice
 from twinloop.agents.export.record import RunRecord
 from twinloop.agents.report.history import TrialHistory
 from twinloop.clocks import utc_now
@@ -104,11 +105,9 @@ def _write_file(
     places: Places,
     name: str,
 ) -> None:
-    started = record.history.started
-    is_simulated = record.is_simulated if record.history.leases else None
     root.tell(
         **_root_attributes(h5py, name),
-        notice=simulation_notice(is_simulated, None if started is None else started.clock_factor),
+        notice=run_notice(record.history),
     )
     entry = root.group("trial", "NXentry")
     sample = write_sample(entry, record, trial, elements)

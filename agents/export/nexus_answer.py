@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from twinloop.agents.campaign.events import Leased
 from twinloop.agents.export.contracts import Meaning
 from twinloop.agents.export.nexus_tree import Tree
+from twinloop.agents.export.notice import instrument_notice, run_notice
 from twinloop.agents.export.plots import Plot, plots_of
 from twinloop.agents.export.quantities import deviation_of
 from twinloop.agents.export.record import Answer, RunRecord
 from twinloop.agents.report.history import TrialHistory
 
-__all__ = ["Written", "put_numbers", "simulation_notice", "write_answer"]
+__all__ = ["Written", "put_numbers", "write_answer"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -42,20 +43,6 @@ class Written:
     datasets: dict[str, str] = field(default_factory=dict)
 
 
-def simulation_notice(is_simulated: bool | None, clock_factor: float | None) -> str:
-    """Return what must be said of where numbers come from; None is not known."""
-    if is_simulated is None:
-        return "the journal does not tell whether a real instrument measured this"
-    if not is_simulated:
-        return "measured on a real instrument"
-    clock = (
-        ""
-        if clock_factor is None
-        else f"; its laboratory clock ran {clock_factor:g} times real time"
-    )
-    return f"SIMULATED TWIN: computed by the digital twin of an instrument, not measured{clock}"
-
-
 def write_answer(
     root: Tree, record: RunRecord, trial: TrialHistory, answer: Answer
 ) -> Written | None:
@@ -65,6 +52,8 @@ def write_answer(
     where = f"{trial.id} {answer.target}.{answer.action}, step {answer.path}"
     for ref in answer.arrays:
         name = ref.name.rpartition(".")[2]
+        if name in arrays:
+            name = ref.name.replace(".", "_")
         array = record.load(ref, where)
         if array is not None:
             arrays[name], digests[name] = array, ref.digest
@@ -96,11 +85,11 @@ def put_numbers(group: Tree, numbers: Mapping[str, Any], meaning: Any) -> None:
 def _describe(entry: Tree, record: RunRecord, trial: TrialHistory, answer: Answer) -> None:
     step = answer.step
     lease = None if step is None else record.lease(step.commanded)
-    is_simulated = lease.is_twin if lease is not None else None
-    notice = simulation_notice(is_simulated, None if lease is None else lease.clock_factor)
+    is_twin = lease.is_twin if lease is not None else None
+    notice = instrument_notice(is_twin, None if lease is None else lease.clock_factor)
     if step is None:
-        notice = f"computed from what instruments gave; {_trial_notice(record)}"
-    mark = " [SIMULATED TWIN]" if is_simulated else ""
+        notice = f"computed from what instruments gave; {run_notice(record.history)}"
+    mark = " [SIMULATED TWIN]" if is_twin else ""
     entry.put("title", f"{answer.target}.{answer.action} of {trial.sample}{mark}")
     entry.tell(notice=notice)
     begin, end = _times(record, answer)
@@ -317,8 +306,3 @@ def _times(record: RunRecord, answer: Answer) -> tuple[str, str]:
     if answer.step is None:
         return end, end
     return record.at(answer.step.commanded.log_key()), end
-
-
-def _trial_notice(record: RunRecord) -> str:
-    factor = None if record.history.started is None else record.history.started.clock_factor
-    return simulation_notice(record.is_simulated if record.history.leases else None, factor)

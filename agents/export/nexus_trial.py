@@ -5,8 +5,9 @@ from datetime import datetime
 import numpy as np
 
 from twinloop.agents.export.contracts import Meaning
-from twinloop.agents.export.nexus_answer import put_numbers, simulation_notice
+from twinloop.agents.export.nexus_answer import put_numbers
 from twinloop.agents.export.nexus_tree import Tree
+from twinloop.agents.export.notice import is_simulated, run_notice
 from twinloop.agents.export.quantities import unit_in_name
 from twinloop.agents.export.record import Answer, RunRecord
 from twinloop.agents.export.telemetry import Track, tracks_of
@@ -21,8 +22,7 @@ def write_sample(
     """Write the sample with all that was done to it; return its group."""
     sample = entry.group("sample", "NXsample")
     sample.put("name", trial.sample)
-    if record.history.leases:
-        sample.put("is_simulation", record.is_simulated)
+    sample.put("is_simulation", is_simulated(record.history))
     sample.put("preparation_date", record.at(f"trial_started/{trial.id}") or None)
     if elements:
         sample.put("atom_types", ", ".join(elements))
@@ -52,9 +52,7 @@ def write_trial(entry: Tree, record: RunRecord, trial: TrialHistory) -> None:
     """Write proposal, steps, telemetry and outcome of a trial."""
     state = "under way" if trial.ended is None else trial.ended.state
     entry.put("title", f"trial {trial.id} of {record.campaign}: {state}")
-    is_simulated = record.is_simulated if record.history.leases else None
-    factor = record.history.started.clock_factor if record.history.started else None
-    entry.tell(notice=simulation_notice(is_simulated, factor))
+    entry.tell(notice=run_notice(record.history))
     entry.put("start_time", record.at(f"trial_started/{trial.id}") or None)
     entry.put("end_time", record.at(f"trial_ended/{trial.id}") or None)
     entry.put("entry_identifier", trial.id)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from twinloop import __version__
-from twinloop.agents.export.nexus_answer import simulation_notice
 from twinloop.agents.export.nexus_tree import clean_text, needed
+from twinloop.agents.export.notice import run_notice
 from twinloop.agents.export.record import RunRecord
 from twinloop.agents.export.tables import Column, Table, tables_of
 from twinloop.log.durable import write_whole
@@ -40,15 +40,13 @@ def write_parquet(record: RunRecord, folder: Path) -> dict[str, int]:
 
 def _about(record: RunRecord) -> dict[str, str]:
     history = record.history
-    is_simulated = record.is_simulated if history.leases else None
-    factor = None if history.started is None else history.started.clock_factor
     return {
         "campaign": record.campaign,
         "run": record.run_id,
         "journal": history.log_id,
         "journal_events": str(history.n_events),
         "journal_head": history.head,
-        "notice": simulation_notice(is_simulated, factor),
+        "notice": run_notice(history),
         "twinloop": __version__,
     }
 

@@ -94,11 +94,6 @@ class RunRecord:
         """Return the identity of the run."""
         return str(self.about.get("run", "")) or self.history.log_id
 
-    @property
-    def is_simulated(self) -> bool:
-        """Return True where every instrument that was used is a twin."""
-        return bool(self.history.leases) and all(x.is_twin for x in self.history.leases)
-
     def select(self, trial: str | None, sample: str | None) -> None:
         """Keep the trials that are asked for.
 

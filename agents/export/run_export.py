@@ -10,7 +10,7 @@ from twinloop import __version__
 from twinloop.agents.export.documents import write_documents
 from twinloop.agents.export.formats import Format
 from twinloop.agents.export.nexus import Places, write_nexus
-from twinloop.agents.export.nexus_answer import simulation_notice
+from twinloop.agents.export.notice import run_notice
 from twinloop.agents.export.parquet import write_parquet
 from twinloop.agents.export.record import RunRecord, read_run
 from twinloop.agents.export.target import MANIFEST, draft_of
@@ -107,12 +107,10 @@ def _write(
 
 def _manifest(record: RunRecord, made: Exported, which: Format) -> dict[str, Any]:
     history = record.history
-    is_simulated = record.is_simulated if history.leases else None
-    factor = None if history.started is None else history.started.clock_factor
     return {
         "campaign": record.campaign,
         "run": record.run_id,
-        "notice": simulation_notice(is_simulated, factor),
+        "notice": run_notice(history),
         "format": which.value,
         "trials": [t.id for t in record.trials],
         "journal": {

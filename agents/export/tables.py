@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from twinloop.agents.export.notice import is_simulated
 from twinloop.agents.export.quantities import deviation_of, unit_in_name
 from twinloop.agents.export.record import Answer, RunRecord
 from twinloop.agents.report.history import TrialHistory
@@ -98,7 +99,7 @@ def _trials(record: RunRecord) -> Table:
             Column("lab_s", "number", "s", "laboratory time that its instruments worked, summed"),
             Column("cpu_s", "number", "s", "of analysts and of its proposal"),
             Column("n_steps", "whole"),
-            Column("is_simulated", "truth", text="every instrument of the run was a twin"),
+            Column("is_simulated", "truth", text="an instrument of the run was a twin"),
         ],
     )
     table.add_named("point_", [t.point for t in trials])
@@ -122,7 +123,7 @@ def _trial_row(record: RunRecord, trial: TrialHistory) -> Row:
         "lab_s": sum(_lasted_s(step.settled) for step in trial.steps),
         "cpu_s": sum(c.cpu_s for c in trial.computed) + (proposed.cpu_s if proposed else 0.0),
         "n_steps": len(trial.steps) + len(trial.computed),
-        "is_simulated": record.is_simulated if record.history.leases else None,
+        "is_simulated": is_simulated(record.history),
         **_prefixed("point_", trial.point),
     }
     if ended is not None:

@@ -16,7 +16,6 @@ def test_a_run_is_read_whole(seen):
     assert (record.problems, record.notes) == ([], [])
     assert record.campaign == "demo"
     assert record.run_id == "5f4bfda201020304"
-    assert record.is_simulated
     assert [t.id for t in record.trials] == ["t0000", "t0001"]
 
 
