@@ -55,6 +55,7 @@ _RENEW_S = 0.2
 _AGAIN_S = 0.5
 _POLL_S = 0.02
 _END_S = 10.0
+_BOUND_S = 60.0
 _LAST_LINES = 12
 T = TypeVar("T")
 
@@ -149,6 +150,8 @@ class Bench:
                 "instruments": {name: _spec_of(place) for name, place in self.places.items()},
                 "clock_factor": clock_factor,
                 "telemetry_s": 0.5,
+                # an adapter that is not started again leaves a watchdog behind: not for long
+                "finish_bound_lab_s": _BOUND_S * clock_factor,
                 **change,
             }
         )

@@ -33,7 +33,7 @@ def _deaths(stand: Stand) -> Iterator[Finding]:
             elif stand.wants(clause):
                 reason = "the rehearsal says not how to make it last (lasting)"
                 yield stand.not_judged(clause, reason, name)
-            if clause == "D3" and stand.wants("D4"):
+            if clause == "D3" and stand.wants("D4", "D5"):
                 yield from _guarded(stand, "D4", name, _left(stand, holders.take(), name, "D4"))
     finally:
         holders.close()

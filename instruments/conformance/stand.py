@@ -220,16 +220,15 @@ class Stand:
         """
         self._calm(action)
         status = self.bench.status(self.name)
+        sample = status.sample
         if not self._tracks_samples():
-            sample = status.sample or "rehearsal"
-        elif status.sample is None and not self._loads(action):
+            sample = sample or "rehearsal"
+        elif sample is None and not self._loads(action):
             self._prepare(action)
-            sample = self.bench.status(self.name).sample or ""
-        else:
-            sample = status.sample or ""
+            sample = self.bench.status(self.name).sample
         for step in self.rehearsal.before.get(action, ()):
             self._step(step, action, sample)
-        return sample or None
+        return sample
 
     def new_sample(self) -> str:
         """Return the name of a sample that has not been."""
@@ -317,9 +316,11 @@ class Stand:
         if steps is None:
             loads = [n for n, m in self.cls.actions().items() if m.spec.loads_sample]
             steps = [Step(loads[0], self.arguments(loads[0]))] if loads else []
-        sample = self.new_sample()
+        new = self.new_sample()
         for step in steps:
-            self._step(step, action, sample)
+            # what is done before the sample comes in is done without one
+            held = self.bench.status(self.name).sample
+            self._step(step, action, new if self._brings(step) else held)
 
     def _step(self, step: Step, action: str, sample: str | None) -> None:
         arguments = dict(step.arguments)
@@ -331,6 +332,11 @@ class Stand:
         if outcome is None or outcome.state != "done":
             told = "no outcome" if outcome is None else f"{outcome.state}: {outcome.reason}"
             raise CannotPrepare(action or "work", f"{name}.{step.action} is {told}")
+
+    def _brings(self, step: Step) -> bool:
+        others = {name: cls for name, (cls, _) in self.rehearsal.companions().items()}
+        method = others.get(step.instrument, self.cls).actions().get(step.action)
+        return method is not None and method.spec.loads_sample
 
     def _loads(self, action: str) -> bool:
         method = self.cls.actions().get(action)

@@ -27,7 +27,16 @@ from pydantic import Field
 from twinloop.instruments.holder.interface import SampleHolder
 from twinloop.instruments.interface import Limit, OnSilence, Recovery, action, readout
 from twinloop.results import Array, Result
-from twinloop.units import Angstroms, Degrees, Hertz, Nanoamperes, Seconds, Unit, Volts
+from twinloop.units import (
+    Angstroms,
+    Degrees,
+    Dimensionless,
+    Hertz,
+    Nanoamperes,
+    Seconds,
+    Unit,
+    Volts,
+)
 
 __all__ = [
     "STM",
@@ -140,7 +149,7 @@ class Scan(Result):
     bias_V: Volts
     setpoint_nA: Nanoamperes
     saturations: int
-    ringing: float
+    ringing: Dimensionless
     check_z_A: Array
     check_line: int
     check_start_s: Seconds

@@ -27,7 +27,7 @@ from twinloop.log.sqlite import SqliteLog
 COMMANDS = [
     ["run"], ["resume"], ["status"], ["report"], ["explain"], ["pause"], ["unpause"], ["stop"],
     ["decide"], ["config", "check"], ["config", "schema"], ["instrument", "list"],
-    ["instrument", "clear"], ["instrument", "serve"],
+    ["instrument", "clear"], ["instrument", "serve"], ["instrument", "check"],
 ]  # fmt: skip
 
 
