@@ -228,6 +228,8 @@ class Bench:
 
     def close(self) -> None:
         """End everything."""
+        for name in list(self.leases):
+            self.release(name)
         self.end()
         self.mailbox.close()
         self.person.close()

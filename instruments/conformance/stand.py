@@ -199,7 +199,7 @@ class Stand:
             return True
         if self.record is None:
             outcome = self.bench.heard.outcomes.get(command.key)
-            return outcome is not None and outcome.state not in {"failed", "not_done"}
+            return outcome is not None and outcome.state not in {"failed", "not_done", "unknown"}
         return self.starts(command) > 0
 
     def partners(self) -> list[str]:
@@ -218,6 +218,8 @@ class Stand:
         Raises:
             CannotPrepare: a step of the preparation is not done.
         """
+        if not self.may_act:
+            return self.bench.status(self.name).sample
         self._calm(action)
         status = self.bench.status(self.name)
         sample = status.sample

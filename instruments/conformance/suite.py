@@ -22,7 +22,7 @@ from twinloop.instruments.conformance import (
 )
 from twinloop.instruments.conformance.bench import AdapterDied, Bench, BenchFailed, Place
 from twinloop.instruments.conformance.clauses import CLAUSES, chosen
-from twinloop.instruments.conformance.interface import Finding, Rehearsal, Report
+from twinloop.instruments.conformance.interface import Finding, Rehearsal, Report, Verdict
 from twinloop.instruments.conformance.record import Record
 from twinloop.instruments.conformance.stand import Look, Stand
 from twinloop.instruments.conformance.words import clause_line
@@ -274,7 +274,10 @@ def _looked(stand: Stand, subject: Subject, bench: Bench, progress: Progress | N
         if broken is None and able:
             try:
                 _start_if_needed(stand, able)
-                findings += [f for f in look.look(stand) if f.clause in able]
+                # one by one: what was found before a look broke off is kept
+                for finding in look.look(stand):
+                    if finding.clause in able:
+                        findings.append(finding)  # noqa: PERF401
             except AdapterDied as err:
                 seen = {f.clause for f in findings}
                 findings += [_died(stand, c, err) for c in able if c not in seen] or [
@@ -303,6 +306,8 @@ def _looked(stand: Stand, subject: Subject, bench: Bench, progress: Progress | N
                 told.add(clause)
                 if progress is not None:
                     progress(clause_line(report, clause))
+    if broken is not None and not any(f.verdict is Verdict.FAILED for f in findings):
+        raise broken
     order = list(CLAUSES)
     findings.sort(key=lambda f: order.index(f.clause))
     took_s = bench.clock.now_s() - begun_s

@@ -16,6 +16,7 @@ class STEMRehearsal(Rehearsal):
 
     instrument = STEMTwin
     clock_factor = 100.0
+    silence_s = 4.0
     before = {"move_stage": _DARK}
     examples = {
         "scan": {"field_A": 40.0, "pixels": 32},
@@ -25,8 +26,8 @@ class STEMRehearsal(Rehearsal):
         "blank": {"is_blanked": False},
     }
     lasting = {
-        "scan": {"field_A": 100.0, "pixels": 200, "dwell_us": 10_000.0},
-        "spectrum": {"live_s": 400.0},
+        "scan": {"field_A": 100.0, "pixels": 320, "dwell_us": 10_000.0},
+        "spectrum": {"live_s": 600.0},
     }
     safe = {"beam_is_blanked": True}
 

@@ -17,6 +17,7 @@ class STMRehearsal(Rehearsal):
 
     instrument = STMTwin
     clock_factor = 100.0
+    silence_s = 4.0
     before = {
         "take": _BACK, "give": _BACK, "approach": _BACK, "move_coarse": _BACK,
         "scan": _NEAR, "spectrum": _NEAR, "spectra": _NEAR, "pulse": _NEAR, "manipulate": _NEAR,
@@ -37,9 +38,9 @@ class STMRehearsal(Rehearsal):
         "move_coarse": {"dx_A": 500.0, "dy_A": 0.0},
     }  # fmt: skip
     lasting = {
-        "scan": {"pixels_y": 64, "line_time_s": 3.0},
-        "spectrum": {"points": 201, "point_time_s": 2.0},
-        "spectra": {"columns": 4, "rows": 4, "points": 21, "point_time_s": 1.2},
+        "scan": {"pixels_y": 100, "line_time_s": 5.0},
+        "spectrum": {"points": 501, "point_time_s": 2.0},
+        "spectra": {"columns": 4, "rows": 4, "points": 40, "point_time_s": 1.5},
         "manipulate": {"to_x_A": 1600.0},
     }
     safe = {"is_retracted": True}
