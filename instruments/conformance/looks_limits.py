@@ -155,19 +155,22 @@ def _rate(
     except LabError as err:
         yield stand.not_judged("L5", str(err), subject)
         return
-    seen: list[tuple[float, float]] = []
+    seen: list[tuple[float, float, float]] = []
     end_s = stand.bench.clock.now_s() + stand.rehearsal.longest_s
     while command.key not in stand.bench.heard.outcomes and stand.bench.clock.now_s() < end_s:
+        asked_s = stand.bench.clock.now_s()
         reply = stand.bench.read(stand.name, readout)
         if reply is not None and isinstance(reply.result, int | float):
-            seen.append((stand.bench.clock.now_s(), float(reply.result)))
+            seen.append((asked_s, stand.bench.clock.now_s(), float(reply.result)))
     stand.end(command)
     factor = stand.rehearsal.clock_factor
     fastest = 0.0
-    for n_first, (begun_s, first) in enumerate(seen):
-        later = next(((t, v) for t, v in seen[n_first:] if t - begun_s >= _RATE_SPAN_S), None)
+    # a value was read at some time between question and answer: over the longest time that is
+    # possible between two of them, a slow answer of a busy machine is never taken for a fast ramp
+    for n_first, (asked_s, _, first) in enumerate(seen):
+        later = next(((t, v) for _, t, v in seen[n_first:] if t - asked_s >= _RATE_SPAN_S), None)
         if later is not None:
-            fastest = max(fastest, abs(later[1] - first) / ((later[0] - begun_s) * factor))
+            fastest = max(fastest, abs(later[1] - first) / ((later[0] - asked_s) * factor))
     if len(seen) < 3:
         yield stand.not_judged("L5", f"{readout} was read {len(seen)} times only", subject)
         return
