@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinloop.agents.cli.commands import LabCommand, LabGroup, me
+from twinloop.agents.cli.offer_command import offer
 
 if TYPE_CHECKING:
     from twinloop.agents.cli.health import Health
@@ -20,6 +21,8 @@ instrument_app = typer.Typer(
     rich_markup_mode=None,
     help="Serve, list, stop and clear instruments.",
 )
+
+instrument_app.command(cls=LabCommand)(offer)
 
 Run = Annotated[Path | None, typer.Option("--run", metavar="FOLDER", help="run folder of the hub")]
 Hub = Annotated[str | None, typer.Option(help="endpoint of the hub, instead of --run")]

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -405,6 +407,7 @@ def test_the_twin_is_seen_through_their_calls(twin: DTMicroscopeServer) -> None:
 
 @pytest.mark.system
 @pytest.mark.timeout(240)
+@pytest.mark.filterwarnings("ignore")  # DTMicroscope and what it stands on give many
 def test_the_real_client_of_dtmicroscope_takes_images_of_the_twin(twin: DTMicroscopeServer) -> None:
     module = pytest.importorskip(
         "DTMicroscope.base.twisted_client", reason="DTMicroscope is not installed"
@@ -423,3 +426,30 @@ def test_the_real_client_of_dtmicroscope_takes_images_of_the_twin(twin: DTMicros
     with pytest.raises(RuntimeError, match="Server error: get_vacuum is not offered"):
         tem.get_vacuum()
     assert tem.close() == 1
+
+
+@pytest.mark.system
+@pytest.mark.timeout(240)
+def test_one_command_offers_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    command = [sys.executable, "-m", "twinloop.agents.cli", "instrument", "offer", "stem"]
+    command += ["--as", "dtmicroscope", "--hub", bench.hub.endpoint, "--port", "0"]
+    command += ["--json-port", "0", "--sample", "s1", "--take", "--max-dose", "1e4"]
+    offer = subprocess.Popen(
+        [*command, "--folder", str(tmp_path / "offered")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        assert offer.stdout is not None
+        told = [offer.stdout.readline() for _ in range(4)]
+        assert told[0] == "stem holds s1; Ctrl-C ends\n"
+        client = PieceReader(int(told[3].rpartition(" ")[2].rstrip(")\n")))
+        client.device_settings(device="scan", size=16, exposure=1e-6)
+        assert array(client.acquire_image(device="scan")).shape == (16, 16)
+        with pytest.raises(RuntimeError, match="10000"):
+            client.acquire_image(device="scan", exposure=1e-2, size=512)
+        assert array(client.acquire_image(device="scan")).shape == (16, 16)
+    finally:
+        offer.send_signal(signal.SIGINT)
+        offer.wait(LIMIT_S)
+        bench.close()

@@ -357,6 +357,7 @@ def _datasets(sidpy: Any) -> tuple[Any, Any]:
     return made[0], made[1]
 
 
+@pytest.mark.filterwarnings("ignore")  # DTMicroscope and what it stands on give many
 def test_the_real_stem_server_answers_as_its_stand_in(record: Path) -> None:
     from DTMicroscope.server.server_stem import MicroscopeServer as Real
 
@@ -372,4 +373,23 @@ def test_the_real_stem_server_answers_as_its_stand_in(record: Path) -> None:
     with pytest.raises(NotTouched, match="Channel_009"):
         asyncio.run(stem.point_data(row=0, column=0, channel="Channel_009"))
     stem.disconnect()
+    server.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_real_afm_server_answers(record: Path) -> None:
+    from DTMicroscope.server.server_afm import MicroscopeServer as Real
+
+    server = Server(Real)
+    afm = connected(RecordedAFM, port=server.port, data_path=str(record), timeout_s=60.0)
+    info = asyncio.run(afm.dataset_info())
+    assert len(info["channels"]) == 2
+    np.testing.assert_array_equal(asyncio.run(afm.scan()).values, [image()])
+    found = asyncio.run(afm.spectrum(x_m=0.0, y_m=0.0))
+    np.testing.assert_allclose(found.axis, np.linspace(0.0, 1.0, CHANNELS))
+    np.testing.assert_array_equal(found.values, spectra()[0, 0])
+    assert (found.x_m, found.y_m) == (0.0, 0.0)
+    line = asyncio.run(afm.scan_line(coord_m=0.0, direction="vertical"))
+    assert line.values.shape[0] == 1
+    afm.disconnect()
     server.close()
