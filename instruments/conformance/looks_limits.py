@@ -235,7 +235,7 @@ def _contacts(stand: Stand) -> Iterator[Finding]:
         if reply is None or reply.result is not False:
             told = "no answer" if reply is None else f"it says {reply.result}"
             yield stand.judge(
-                "I2", False, interlock, did=f"the fault {fault} was injected",
+                "I2", False, f"{name}, {interlock}", did=f"the fault {fault} was injected",
                 expected="it says false", happened=told, to_do="ask the contact, not a variable",
             )  # fmt: skip
         else:

@@ -1,12 +1,15 @@
 """Looks at what happens when the lease holder dies (D1 to D5): a client process is killed."""
 
 from collections.abc import Iterator
+from typing import get_type_hints
 
 from twinloop.errors import LabError
 from twinloop.instruments.conformance.holders import Holder, Holders
 from twinloop.instruments.conformance.interface import Finding
 from twinloop.instruments.conformance.stand import Look, Stand
 from twinloop.instruments.interface import OnSilence
+from twinloop.instruments.outgoing import limit_complaint
+from twinloop.limits import limit_of
 from twinloop.messages import Command
 
 __all__ = ["LOOKS"]
@@ -165,12 +168,27 @@ def _next_holder(stand: Stand, name: str, command: Command) -> Iterator[Finding]
             to_do="let the action run to its end, whoever listens",
         )  # fmt: skip
     status = stand.bench.status(stand.name)
-    is_kept = lease.trip is None and status.trip is None and outcome is not None
+    # by themselves: telemetry may take a while to come round, and would trip then
+    complaint = _limit_complaint(stand)
+    is_kept = not (lease.trip or status.trip or complaint) and outcome is not None
     yield stand.judge(
         "D5", is_kept, name, did="the next holder took the lease", expected="no trip, and an outcome",
-        happened=f"trip: {lease.trip or status.trip}; {told}",
+        happened=f"trip: {lease.trip or status.trip or complaint or None}; {told}",
         to_do="let safe_state succeed, and readouts stay inside their limits in the safe state",
     )  # fmt: skip
+
+
+def _limit_complaint(stand: Stand) -> str:
+    """Return which readout is outside of its limit, in the state that a silence has left."""
+    for name, method in stand.cls.readouts().items():
+        hint = get_type_hints(method.function, include_extras=True).get("return")
+        if limit_of(hint) is None:
+            continue
+        reply = stand.bench.read(stand.name, name)
+        complaint = None if reply is None else limit_complaint(reply.result, hint, name)
+        if complaint:
+            return complaint
+    return ""
 
 
 LOOKS = (Look(("D1", "D2", "D3", "D4", "D5"), _deaths),)
