@@ -312,8 +312,9 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "T5", "Nothing blocks the event loop for longer than 0.5 s between two awaits.",
             "While it is blocked no abort arrives and no limit is watched.",
-            "Every step of actions and readouts is timed in the adapter process; two long ones count, "
-            "so that a busy computer is not blamed.", _OWN,
+            "Every step of actions and readouts is timed in the adapter process. It counts when it computed "
+            "for longer than that, or waited without an await, and twice, so that a busy computer is "
+            "not blamed.", _OWN,
         ),
         Clause(
             "T6", "A readout changes nothing.",

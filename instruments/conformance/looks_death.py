@@ -145,7 +145,11 @@ def _told_truth(
             "R2", is_kept, name, did=did, expected=f"DONE with {wanted}"[:300], happened=told,
             to_do=f"{to_do}, with the result it had",
         )  # fmt: skip
-    complaint = "no outcome" if outcome is None else outcome_complaint(stand, command, outcome)
+    complaint = (
+        "no outcome"
+        if outcome is None
+        else outcome_complaint(stand, command, outcome, is_after_death=stand.effects() is None)
+    )
     return stand.judge(
         "R3", not complaint, name, did=did, expected="what the device's record says",
         happened=f"{complaint}; {told}".lstrip("; "), to_do=to_do,

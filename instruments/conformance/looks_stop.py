@@ -15,10 +15,13 @@ _MID_S = 0.5
 _REST_S = 3.0
 
 
-def outcome_complaint(stand: Stand, command: Command, outcome: Outcome) -> str:
+def outcome_complaint(
+    stand: Stand, command: Command, outcome: Outcome, *, is_after_death: bool = False
+) -> str:
     """Return what is wrong with an outcome of something that was cut short; "" for nothing.
 
     It must be what the recovery class says, tell numbers, and agree with the device's own record.
+    What was measured in the memory of a process that died may be untold.
     """
     recovery = stand.cls.actions()[command.action].spec.recovery
     state, result = outcome.state, outcome.result
@@ -27,7 +30,7 @@ def outcome_complaint(stand: Stand, command: Command, outcome: Outcome) -> str:
     if state == "partial":
         if not isinstance(result, dict):
             return f"PARTIAL with {result!r}"
-        if not result and recovery is Recovery.RECONCILABLE:
+        if not result and not is_after_death and recovery is Recovery.RECONCILABLE:
             return "PARTIAL, and nothing says how much: Partial(dose_ML=1.5)"
     truth = stand.truth(command.key)
     if truth is None or not stand.is_recorded_by_device(command.action):

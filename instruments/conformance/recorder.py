@@ -40,6 +40,10 @@ __all__ = ["recorded_class", "recorded_path"]
 LONG_STEP_S = 0.5
 """Longest time between two awaits that goes without a note [s]."""
 
+IDLE_SHARE = 0.1
+"""A long step that computed for less than this share of it has waited; for more, and not long enough
+by itself, it was a short one on a busy computer [1]."""
+
 _PREFIX = "of_"
 _MADE: dict[str, type[Instrument]] = {}
 
@@ -119,7 +123,7 @@ class _Stepped:
         value: Any = None
         error: BaseException | None = None
         while True:
-            begun_s = time.monotonic()
+            begun_s, cpu_s = time.monotonic(), time.thread_time()
             try:
                 if error is None:
                     waits_for = self._coroutine.send(value)
@@ -128,8 +132,8 @@ class _Stepped:
             except StopIteration as stop:
                 return stop.value
             finally:
-                took_s = time.monotonic() - begun_s
-                if took_s > LONG_STEP_S:
+                took_s, cpu_s = time.monotonic() - begun_s, time.thread_time() - cpu_s
+                if took_s > LONG_STEP_S and (cpu_s > LONG_STEP_S or cpu_s < IDLE_SHARE * took_s):
                     self._on_long(took_s)
             value, error = None, None
             try:
