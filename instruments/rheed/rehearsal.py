@@ -29,6 +29,8 @@ class RHEEDRehearsal(ChamberRehearsal):
         "aim": {"incidence_deg": 1.0, "azimuth_deg": 10.0},
     }
     lasting = {"record": {}}
+    # it ends with the growth that it looks at, which an abort of it leaves alone
+    abort_s = 15.0
 
     def companions(self) -> Mapping[str, tuple[type[Instrument], Mapping[str, Any]]]:
         """Return the chamber around it."""

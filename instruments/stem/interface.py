@@ -374,4 +374,4 @@ class STEM(SampleHolder, kind="stem"):
     @readout
     @abstractmethod
     async def sample_dose_e_per_A2(self) -> ElectronsPerSquareAngstrom:
-        """Return the sum of the doses that the sample on the stage has had [e/A^2]."""
+        """Return the sum of the doses that the sample on the stage has had [e/A^2]; 0 without one."""

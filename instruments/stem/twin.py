@@ -531,8 +531,9 @@ class STEMTwin(BeamStageTwin, STEM):
 
     @readout
     async def sample_dose_e_per_A2(self) -> ElectronsPerSquareAngstrom:
-        """Return the sum of the doses that the sample on the stage has had [e/A^2]."""
-        return self.on_stage().dose_e_per_A2
+        """Return the sum of the doses that the sample on the stage has had [e/A^2]; 0 without one."""
+        # `state` takes up what an earlier life has left on the stage
+        return self._specimen.dose_e_per_A2 if self.state and self._specimen else 0.0
 
     def _panel(self) -> Panel:
         return Panel(**self.state["optics"])

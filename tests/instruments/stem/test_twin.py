@@ -479,3 +479,11 @@ def test_phonons_belong_to_the_sample_and_not_to_the_look():
     act(twin, "take", sample="s2")
     assert twin._microscope().seed != first.seed
     assert loaded(model="multislice", phonons=0)._microscope().phonons == 0
+
+
+def test_without_a_sample_the_dose_reads_zero(tmp_path):
+    # found by the conformance suite: telemetry asks whether or not a sample is in
+    twin = STEMTwin(folder=str(tmp_path), specimen="mos2")
+    twin.attach(VirtualClock())
+    twin.connect()
+    assert asyncio.run(twin.sample_dose_e_per_A2()) == 0.0
