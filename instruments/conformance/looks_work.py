@@ -41,11 +41,12 @@ def _examples(stand: Stand) -> Iterator[Finding]:
         yield from _result_findings(stand, command, outcome, before)
         yield from _repeated(stand, command, outcome)
         if replies:
-            unanswered = sum(r is None or r.state != "done" for r in replies)
+            unanswered = [r for r in replies if r is None or r.state != "done"]
+            reasons = {"no answer" if r is None else r.reason for r in unanswered}
             yield stand.judge(
                 "T4", not unanswered, name, did=f"{len(replies)} readouts were asked meanwhile",
                 expected="all answer, and the action is done", to_do="guard the line with a lock",
-                happened=f"{unanswered} did not answer" if unanswered else "all answered",
+                happened=f"{len(unanswered)} did not: {sorted(reasons)}"[:400] if unanswered else "all answered",
             )  # fmt: skip
 
 
