@@ -1,18 +1,23 @@
 """The wheel holds what the tree holds, and works where only the light base is installed."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from email import message_from_string
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
+import psutil
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from twinloop.clocks import RealWireClock
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -163,5 +168,42 @@ def test_an_instrument_is_served_from_a_bare_environment(bare, tmp_path, monkeyp
     monkeypatch.setenv("PATH", f"{bare / 'bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "lab.yaml").write_text(LAB, encoding="utf-8")
     assert re.search(
-        r"^furnace +furnace +idle .* pc ", run("bash", "-eu", "-c", SERVE, cwd=tmp_path), re.MULTILINE
+        r"^furnace +furnace +idle .* pc ",
+        run("bash", "-eu", "-c", SERVE, cwd=tmp_path),
+        re.MULTILINE,
     )
+
+
+def test_an_adapter_holds_less_than_60_MB(bare, tmp_path):
+    python, hub_file = str(bare / "bin" / "python"), tmp_path / "hub.txt"
+    hub = subprocess.Popen(
+        [python, "-m", "twinloop.agents.hub.process", "--endpoint", "tcp://127.0.0.1:0",
+         "--announce", str(hub_file)], cwd=tmp_path,
+    )  # fmt: skip
+    wait_for(lambda: hub_file.exists() and hub_file.read_text().strip())
+    furnace = {"class": "twinloop.instruments.testing:Furnace", "settings": {"folder": "line"}}
+    spec = {"agent": "pc", "hub": hub_file.read_text().strip(), "folder": str(tmp_path / "a")}
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "instruments": {"furnace": furnace}}))
+    adapter = subprocess.Popen(
+        [python, "-m", "twinloop.instruments.server", "--spec", str(tmp_path / "spec.json"),
+         "--exit-with-stdin"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for((tmp_path / "a" / "ready.txt").exists)
+        processes = [psutil.Process(adapter.pid), *psutil.Process(adapter.pid).children()]
+        held_MB = [process.memory_info().rss / 1e6 for process in processes]
+    finally:
+        adapter.stdin.close()
+        adapter.wait(30)
+        hub.terminate()
+        hub.wait(30)
+    assert len(held_MB) == 2, "the adapter and its watchdog"
+    assert max(held_MB) < 60.0
+
+
+def wait_for(is_true):
+    clock = RealWireClock()
+    end_s = clock.now_s() + 60.0
+    while not is_true():
+        assert clock.now_s() < end_s
+        threading.Event().wait(0.02)
