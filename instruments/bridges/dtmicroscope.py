@@ -50,8 +50,10 @@ from twinloop.units import Unit
 
 __all__ = [
     "LineProfile",
+    "Metres",
     "MicroscopeServer",
     "PointSpectrum",
+    "Port",
     "Recorded",
     "RecordedAFM",
     "RecordedSTEM",
@@ -275,6 +277,15 @@ class MicroscopeServer(Instrument):
         """Return an attribute of the server's object; errors as of `ask`."""
         return self._answer(name, self._opened(), lambda p: getattr(p, name))
 
+    def ask_beside(self, method: str) -> Any:
+        """Return what a method returns, on a connection of its own; errors as of `ask`."""
+        import Pyro5.api
+
+        with Pyro5.api.Proxy(self.uri) as proxy:
+            proxy._pyroSerializer = "json"  # noqa: SLF001
+            proxy._pyroTimeout = self.timeout_s  # noqa: SLF001
+            return self._answer(method, proxy, lambda p: getattr(p, method)())
+
     async def read(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Return what a call in the driver's thread returns; an abort cuts the connection.
 
@@ -336,7 +347,8 @@ class MicroscopeServer(Instrument):
             # what the server raised comes as the same class: an absent file as an OSError, too
             is_remote = hasattr(err, "_pyroTraceback")
             if not is_remote and isinstance(err, Pyro5.errors.CommunicationError | OSError):
-                self._drop()
+                if proxy is self._proxy:
+                    self._drop()
                 if not isinstance(err, Pyro5.errors.SerializeError):
                     hint = f"is it running ({self.starts_with})? {err}"
                     raise Disconnected(f"{self.uri} ({call})", self.timeout_s, hint) from err
