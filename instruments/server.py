@@ -42,6 +42,8 @@ _LOG = logging.getLogger(__name__)
 READY = "ready.txt"
 _SPEC = "adapter-spec.json"
 _PREDECESSOR_S = 5.0
+# a command waits for the interpreter no longer than this while frames are being streamed [s]
+_SWITCH_S = 5e-4
 
 
 def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
@@ -62,6 +64,7 @@ def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
         GuardFailed: the watchdog cannot connect to the devices.
     """
     folder = spec.folder
+    sys.setswitchinterval(_SWITCH_S)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / READY).unlink(missing_ok=True)
     instruments = make_instruments(spec)
