@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twinloop.clocks import RealWireClock, WireClock
 from twinloop.errors import MessageRejected
-from twinloop.wire.arrays import as_bytes, describe, rebuild
+from twinloop.wire.arrays import as_bytes, checksum_of, describe, rebuild
 from twinloop.wire.depot_words import (
     CHUNK_BYTES,
     MAX_DEPOT_FRAMES,
@@ -41,7 +41,7 @@ class Element(NamedTuple):
         key: what it belongs to, as text.
         n: its number under this key.
         about: JSON.
-        arrays: read-only, digests checked.
+        arrays: read-only, checksums compared.
         n_lost: elements of this key missed since the one before.
     """
 
@@ -127,7 +127,9 @@ class StreamPublisher(_Line):
         if n is not None:
             self._n = n
         arrays = arrays or {}
-        refs = tuple(describe(name, array, inline=True) for name, array in arrays.items())
+        refs = tuple(
+            describe(name, array, inline=True, digest=checksum_of) for name, array in arrays.items()
+        )
         if len(refs) >= MAX_DEPOT_FRAMES or sum(ref.nbytes for ref in refs) > CHUNK_BYTES:
             raise MessageRejected("size", f"8 arrays and {CHUNK_BYTES} bytes allowed in a stream")
         word = Publish(stream=self.stream, key=key, n=self._n, about=about, arrays=refs)
@@ -193,7 +195,9 @@ class StreamSubscriber(_Line):
         word = decode_word(frames[0])
         if not isinstance(word, Publish) or len(word.arrays) != len(frames) - 1:
             raise MessageRejected("frame count", f"{len(frames) - 1} array frames")
-        arrays = tuple(rebuild(r, f) for r, f in zip(word.arrays, frames[1:], strict=True))
+        arrays = tuple(
+            rebuild(r, f, checksum_of) for r, f in zip(word.arrays, frames[1:], strict=True)
+        )
         if word.key != self._key:
             self._key, self._n_next = word.key, 0
         n_lost = max(0, word.n - self._n_next)
