@@ -320,7 +320,15 @@ class RecordedAFMRehearsal(RecordedSTEMRehearsal):
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
+def test_it_keeps_the_quick_clauses(tmp_path: Path) -> None:
+    quick = ("S", "L", "K1", "F1", "F2")
+    check_instrument(
+        RecordedSTEM, RecordedSTEMRehearsal, only=quick, folder=tmp_path
+    ).raise_if_failed()
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("rehearsal", [RecordedSTEMRehearsal, RecordedAFMRehearsal])
 def test_it_keeps_the_contract(rehearsal: type[Rehearsal], tmp_path: Path) -> None:
     assert rehearsal.instrument is not None

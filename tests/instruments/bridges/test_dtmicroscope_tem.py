@@ -180,7 +180,6 @@ class ProxiedTEMRehearsal(Rehearsal):
         return {"port": self.server.port}
 
 
-@pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.soak
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     check_instrument(ProxiedTEM, ProxiedTEMRehearsal, folder=tmp_path).raise_if_failed()
