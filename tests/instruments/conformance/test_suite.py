@@ -8,7 +8,7 @@ import pytest
 from twinloop.instruments.conformance.bench import Bench, Place
 from twinloop.instruments.conformance.interface import NotConforming, Verdict, check_instrument
 from twinloop.instruments.conformance.suite import Subject, check_at
-from twinloop.instruments.conformance.testing_defects import BareReadoutFurnace
+from twinloop.instruments.conformance.testing_deaths import BareReadoutFurnace
 from twinloop.instruments.testing import Furnace, FurnaceLine
 from twinloop.instruments.testing_rehearsal import FurnaceRehearsal
 
