@@ -21,7 +21,8 @@ generator that does one slice of physics and yields the laboratory time that the
         async def what_was_scanned(self, command: Command) -> Verdict:
             return self.verdict_of(command, _scan_of)
 
-A slice takes 0.3 s of computing at most. `run.is_touched = True` says that something has happened
+A slice is computed in a thread beside the event loop, so that readouts are answered meanwhile; an abort
+waits for its end: let it take 0.3 s at most. `run.is_touched = True` says that something has happened
 that cannot be taken back. What the instrument is, besides its settings, stands in `self.state` (plain
 JSON: where the tip is, how it is aligned) and on the stage; both are kept on disk after every run, so
 that a twin whose process was killed is the same instrument afterwards. Every random number depends on
@@ -31,6 +32,7 @@ Source of the pattern: `instruments/standin/recipes.py`, where a machine process
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import tempfile
@@ -62,6 +64,8 @@ Recipe = Generator[float, None, None]
 
 SAFE_STATE = "safe_state"
 MOVES = frozenset({"take", "give"})
+PUT_BACK = {"put_back": 1.0, "taken": 0.0}
+"""What is told of a take that was cut short when the old sample had left and the new one was not in."""
 LOOK_REAL_S = 0.5
 """Longest time until a run sees a safe state that another process has asked for [s, real]."""
 
@@ -101,6 +105,21 @@ class StageRun:
 
 class _Cut(Exception):
     """A safe state cuts the recipe short."""
+
+
+async def _computed(slices: Recipe) -> float | None:
+    """Compute the next slice in a thread; return how long it lasts, None behind the last one."""
+    work = asyncio.create_task(asyncio.to_thread(next, slices, None))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        # nothing goes on behind the back of who aborts; how the recipe itself ended comes first
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({work})
+        if not work.cancelled() and (err := work.exception()) is not None:
+            raise err from None
+        raise
 
 
 class StageTwin(SampleHolder):
@@ -348,7 +367,8 @@ class StageTwin(SampleHolder):
         if key in self._running:
             return verdict(Progress("running"), result)
         progress = self._book.find(key)
-        if command.action in MOVES and progress.state in {"partial", "lost"}:
+        is_open = progress.state in {"partial", "lost"} and progress.numbers != PUT_BACK
+        if command.action in MOVES and is_open:
             progress = self._where_it_went(command)
         return verdict(progress, result)
 
@@ -360,10 +380,19 @@ class StageTwin(SampleHolder):
         elif command.action == "give" and self._specimen is None:
             reason = "nothing is on the stage, and this vessel knows nothing of the give"
             return Progress("lost", reason=reason)
+        elif command.action == "take" and self._has_put_back(key):
+            progress = Progress("partial", PUT_BACK, reason="it broke off behind the put-back")
         else:
             progress = Progress("not_done", reason="it broke off before the sample moved")
-        self._book.end(key, command.action, progress.state, {}, {}, progress.reason)
+        self._book.end(key, command.action, progress.state, progress.numbers, {}, progress.reason)
         return progress
+
+    def _has_put_back(self, key: str) -> bool:
+        """Return whether a take that broke off has cleared the stage."""
+        is_told = self._specimen is None and "put_back" in self._book.find(key).numbers
+        return is_told or (
+            self._vessel is not None and self._vessel.has_happened(f"{key}/put-back")
+        )
 
     # --- take and give -------------------------------------------------------------------------
 
@@ -404,7 +433,7 @@ class StageTwin(SampleHolder):
             taken = self._move(lambda vessel: vessel.take(run.key, name, self._stage))
         else:
             taken = self.stock(name)
-        run.is_touched = True
+        run.is_touched, run.numbers = True, {}
         mounted = self.on_mounted(taken.with_event("take", type(self).kind, run.key))
         self._stage.write(mounted, run.key)
         self._specimen = mounted
@@ -419,7 +448,9 @@ class StageTwin(SampleHolder):
         """Clear the stage of what a trial that failed has left on it."""
         left = self.on_stage()
         if self._vessel is None:
-            # back to the autoloader, which mounts a fresh one when it is asked again
+            # back to the autoloader, which mounts a fresh one when it is asked again; it keeps no
+            # book, so this one says first what is about to happen
+            self._book.end(run.key, run.name, "partial", {"put_back": 1.0}, {}, "it broke off")
             file = self._stage.file()
             if file is not None:
                 file.unlink()
@@ -428,6 +459,7 @@ class StageTwin(SampleHolder):
             self._stage.write(left.with_event("give", type(self).kind, key), key)
             self._move(lambda vessel: vessel.give(key, self._stage))
         self._specimen = None
+        run.is_touched, run.numbers = True, dict(PUT_BACK)
 
     def _give(self, run: StageRun) -> Recipe:
         specimen = self.on_stage()
@@ -450,7 +482,7 @@ class StageTwin(SampleHolder):
     async def _pass(self, slices: Recipe) -> None:
         """Do slice after slice, and let the time of each pass."""
         before, longest_s = self._heeded, LOOK_REAL_S * self.clock.factor
-        for pause_s in slices:
+        while (pause_s := await _computed(slices)) is not None:
             left_s = pause_s
             while True:
                 await self.clock.sleep(min(left_s, longest_s))

@@ -26,7 +26,12 @@ class STEMRehearsal(Rehearsal):
         "blank": {"is_blanked": False},
     }
     lasting = {
-        "scan": {"field_A": 100.0, "pixels": 320, "dwell_us": 10_000.0},
+        "scan": {
+            "field_A": 100.0,
+            "pixels": 320,
+            "dwell_us": 10_000.0,
+            "max_dose_e_per_A2": 1e8,
+        },
         "spectrum": {"live_s": 600.0},
     }
     safe = {"beam_is_blanked": True}

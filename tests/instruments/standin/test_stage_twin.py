@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -290,6 +291,23 @@ def test_who_has_touched_something_cannot_say_that_nothing_has_happened(stm):
     assert verdict_of(stm, command).what == {"holes": 1.0}
 
 
+def test_readouts_are_answered_while_a_slice_is_computed(stm):
+    answered, command = threading.Event(), command_for(stm, "measure", "s1", points=1)
+
+    def slow(run):
+        run.numbers = {"answered": float(answered.wait(10.0))}
+        yield 0.0
+
+    async def play():
+        stm.begin(command)
+        task = asyncio.create_task(stm.perform("measure", slow))
+        await asyncio.sleep(0)
+        answered.set()
+        return await task
+
+    assert asyncio.run(play()).numbers == {"answered": 1.0}
+
+
 # --- aborts and safe states ---------------------------------------------------------------------
 
 
@@ -298,6 +316,31 @@ def test_an_abort_before_anything_has_happened_is_not_done(stm):
     with pytest.raises(asyncio.CancelledError):
         interrupted(stm, command, after_slices=4, how=abort)
     assert isinstance(verdict_of(stm, command), NotDone)
+
+
+def test_an_abort_waits_for_the_slice_that_is_being_computed(stm):
+    """What the slice does last is part of what happened."""
+    begun, asked = threading.Event(), threading.Event()
+    command = command_for(stm, "burn", "s1", points=1)
+
+    def slow(run):
+        begun.set()
+        assert asked.wait(10.0)
+        run.is_touched, run.numbers = True, {"holes": 1.0}
+        yield 0.0
+
+    async def play():
+        stm.begin(command)
+        task = asyncio.create_task(stm.perform("burn", slow))
+        await asyncio.to_thread(begun.wait, 10.0)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(task.cancel)  # and once more, by an impatient person
+        asyncio.get_running_loop().call_later(0.05, asked.set)
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(play())
+    assert verdict_of(stm, command).what == {"holes": 1.0}
 
 
 def test_an_abort_in_the_middle_is_partial_and_says_how_far_it_came(place, stm):
@@ -523,21 +566,66 @@ def test_what_a_failed_trial_has_left_on_the_stage_goes_into_the_vessel_first(pl
     assert events(loaded(place.twin("stem")).on_stage())[-3:] == ["give", "take", "mounted"]
 
 
-def test_who_dies_after_putting_back_has_an_empty_stage_and_has_not_taken(place, stm, monkeypatch):
-    command = command_for(stm, "take", "s2")
+@pytest.mark.parametrize("has_vessel", [True, False], ids=["vessel", "autoloader"])
+def test_who_dies_after_putting_back_says_that_the_old_sample_has_left(
+    place, monkeypatch, has_vessel
+):
+    """Told that nothing happened, the ledger would go on naming a sample that is not there."""
+    vessel = str(place.folder / "vessel") if has_vessel else None
+    twin = loaded(place.twin(specimen="grid", vessel=vessel))
+    command = command_for(twin, "take", "s2")
 
     def die(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(stm), "stock", die)
+        patch.setattr(type(twin), "stock", die)
+        patch.setattr(type(twin), "_close", die)  # nothing is written by who is dead
         with pytest.raises(Killed):
-            obey(stm, command)
-    after = place.twin(specimen="grid")
+            obey(twin, command)
+    after = place.twin(specimen="grid", vessel=vessel)
+    assert verdict_of(after, command).what == {"put_back": 1.0, "taken": 0.0}
+    assert after.truth()["specimen"] is None
+    assert place.vessel.held() == (["s1"] if has_vessel else [])
+    do(after, "take", "s3")
+    assert after.on_stage().name == "s3"
+    assert isinstance(verdict_of(after, command), Partial), "what was found out once stands"
+    assert isinstance(verdict_of(place.twin(vessel=vessel), command), Partial)
+
+
+@pytest.mark.parametrize("has_vessel", [True, False], ids=["vessel", "autoloader"])
+@pytest.mark.parametrize("is_behind", [True, False], ids=["behind", "before"])
+def test_a_take_is_partial_from_the_put_back_on(place, has_vessel, is_behind):
+    vessel = str(place.folder / "vessel") if has_vessel else None
+    twin = loaded(place.twin(specimen="grid", vessel=vessel))
+    command = command_for(twin, "take", "s2")
+    slices = StageTwin.GIVE_S / SLICE_S * (1.5 if is_behind else 0.1)
+    with pytest.raises(asyncio.CancelledError):
+        interrupted(twin, command, after_slices=slices, how=abort)
+    found = verdict_of(twin, command)
+    if is_behind:
+        assert found.what == {"put_back": 1.0, "taken": 0.0}
+        assert twin.truth()["specimen"] is None
+    else:
+        assert isinstance(found, NotDone)
+        assert twin.on_stage().name == "s1"
+
+
+def test_who_dies_before_the_autoloader_has_put_back_has_its_sample(place, monkeypatch):
+    twin = loaded(place.twin(specimen="grid", vessel=None))
+    command = command_for(twin, "take", "s2")
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        patch.setattr(type(twin), "_close", die)
+        with pytest.raises(Killed):
+            obey(twin, command)
+    after = place.twin(specimen="grid", vessel=None)
     assert isinstance(verdict_of(after, command), NotDone)
-    assert (after.truth()["specimen"], place.vessel.held()) == (None, ["s1"])
-    do(after, "take", "s2")
-    assert after.on_stage().name == "s2"
+    assert after.on_stage().name == "s1"
 
 
 def test_what_is_not_there_is_refused_and_the_stage_stays_as_it_is(place):
