@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,6 +190,7 @@ class Lab:
         self.adapter = subprocess.Popen(serve, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
         wait_for((folder / "adapter" / "ready.txt").exists)
         self.mailbox = Mailbox(hub, "conductor", "conductor")
+        self.heard: deque[Any] = deque()
         wait_for(lambda: self.mailbox.poll(0.05) is None or self.mailbox.is_registered)
         self.grants: dict[str, LeaseGranted] = {}
         for name in instruments:
@@ -203,9 +205,11 @@ class Lab:
         """Return the next message that is accepted."""
         end_s = CLOCK.now_s() + limit_s
         while CLOCK.now_s() < end_s:
-            for _, message, _ in self.mailbox.poll(0.05):
+            while self.heard:
+                message = self.heard.popleft()
                 if accept(message):
                     return message
+            self.heard += [message for _, message, _ in self.mailbox.poll(0.05)]
         raise SystemExit("no answer")
 
     def command(self, name: str, action_name: str, **arguments: float) -> Any:
@@ -243,7 +247,7 @@ class Lab:
                     outcome_ms.append(taken_ms)
                     break
             self.mailbox.send("pc", OutcomeAck(key=key))
-            self.mailbox.poll(0.08)
+            self.heard += [message for _, message, _ in self.mailbox.poll(0.08)]
         return {"accepted_ms": spread(accepted_ms), "outcome_ms": spread(outcome_ms)}
 
     def streamed(self, frames_per_s: float, lasts_s: float) -> dict[str, Any]:
