@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from twinloop.errors import FrameError
-from twinloop.wire.arrays import DTYPES, as_bytes, describe, rebuild
+from twinloop.wire.arrays import DTYPES, as_bytes, checksum_of, describe, rebuild
 
 ARRAYS = hnp.arrays(
     dtype=st.sampled_from([*sorted(DTYPES), ">f4", ">i8", ">c16", ">u2"]),
@@ -117,3 +117,17 @@ def test_only_numbers_travel(array):
         describe("x", array)
     with pytest.raises(FrameError):
         as_bytes(array)
+
+
+@pytest.mark.parametrize("place", [0, 17, 31])
+def test_a_checksum_notices_a_flipped_bit_and_is_no_digest(place):
+    array = np.arange(16, dtype="<u2")
+    ref = describe("frame", array, digest=checksum_of)
+    np.testing.assert_array_equal(rebuild(ref, array.tobytes(), checksum_of), array)
+    torn = bytearray(array.tobytes())
+    torn[place] ^= 4
+    with pytest.raises(FrameError) as caught:
+        rebuild(ref, bytes(torn), checksum_of)
+    assert caught.value.field == "digest"
+    with pytest.raises(FrameError):
+        rebuild(ref, array.tobytes())
