@@ -9,7 +9,7 @@ from twinloop.instruments.conformance.testing_furnaces import RampedFurnace, Ram
 from twinloop.instruments.testing import Furnace
 from twinloop.instruments.testing_rehearsal import FurnaceRehearsal
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 def rehearsal_of(defect: Defect) -> type[Rehearsal]:
@@ -50,6 +50,7 @@ def test_there_are_many_and_each_is_of_its_own() -> None:
     assert len({d.clause for d in DEFECTS}) >= 28
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.clause}-{d.cls.__name__}")
 def test_a_planted_defect_is_found_under_its_clause(
     defect: Defect, reports: dict[str, Report]
@@ -63,13 +64,17 @@ def test_a_planted_defect_is_found_under_its_clause(
     assert finding.happened
 
 
-@pytest.mark.parametrize(
-    ("cls", "rehearsal"), [(Furnace, FurnaceRehearsal), (RampedFurnace, RampedRehearsal)]
-)
-def test_nothing_is_found_on_a_good_furnace(
-    cls: type[Furnace], rehearsal: type[Rehearsal], reports: dict[str, Report]
-) -> None:
-    assert reports, "the same clauses have found the defects"
-    groups = ("L5", "P", "F3", "T3") if cls is RampedFurnace else ()
-    report = check_many({"furnace": Subject(cls, rehearsal, only=groups)})["furnace"]
+@pytest.mark.system
+def test_nothing_is_found_on_a_good_furnace_with_a_ramp() -> None:
+    """The clauses under which the defects of such a furnace are planted."""
+    assert_good(RampedFurnace, RampedRehearsal, only=("L5", "P", "F3", "T3"))
+
+
+@pytest.mark.soak
+def test_nothing_is_found_on_a_good_furnace() -> None:
+    assert_good(Furnace, FurnaceRehearsal, only=())
+
+
+def assert_good(cls: type[Furnace], rehearsal: type[Rehearsal], *, only: tuple[str, ...]) -> None:
+    report = check_many({"furnace": Subject(cls, rehearsal, only=only)})["furnace"]
     assert not report.failed, report.text()

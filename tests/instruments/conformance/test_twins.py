@@ -16,6 +16,8 @@ from twinloop.instruments.xrd.rehearsal import XRDRehearsal
 from twinloop.instruments.xrd.twin import XRDTwin
 
 TWINS: list[type[Instrument]] = [MBETwin, RHEEDTwin, STEMTwin, STMTwin, XRDTwin]
+SLOW_TO_START = {STEMTwin, STMTwin}
+"""What they compute with takes long to import and to compile: they are looked at in the nightly tier."""
 QUICK = ("S", "C1", "C3", "P", "K2", "K3", "K4", "T1", "T2", "T3")
 
 
@@ -30,9 +32,15 @@ def test_each_twin_has_its_rehearsal() -> None:
     }
 
 
-@pytest.mark.system
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("cls", TWINS, ids=lambda cls: cls.kind)
+@pytest.mark.parametrize(
+    "cls",
+    [
+        pytest.param(cls, marks=pytest.mark.soak if cls in SLOW_TO_START else pytest.mark.system)
+        for cls in TWINS
+    ],
+    ids=lambda cls: cls.kind,
+)
 def test_a_twin_keeps_what_is_quick_to_see(cls: type[Instrument]) -> None:
     report = check_many({"instrument": Subject(cls, only=QUICK)})["instrument"]
     assert not report.failed, report.text()
