@@ -88,7 +88,7 @@ def _panel(axes: "Axes", view: View) -> None:
         axes.set_xlabel(f"height range {high - low:.2g} Å")
 
 
-def _power_of_ten(value: float, _position: int) -> str:
+def _power_of_ten(value: float, _position: float) -> str:
     """Return 10 with its exponent as text: a page that keeps text as text draws no formula."""
     exponent = round(np.log10(value)) if value > 0 else 0
     return f"10{str(exponent).translate(_RAISED)}" if value > 0 else ""
