@@ -103,7 +103,7 @@ class FilmAnalyst(Analyst, name="film"):
     log_interdiffusion_sd: float = Field(default=1.1, gt=0)
     segregation: float = Field(default=0.0, ge=0, le=1)
     excess_ML2: float = Field(default=0.008, gt=0)
-    excess_rough_ML2: float = Field(default=0.12, gt=0)
+    excess_rough_ML2: float = Field(default=0.4, gt=0)
     reproducibility: float = Field(default=0.01, ge=0)
 
     @quantity

@@ -1,4 +1,4 @@
-"""What one measurement is worth: the knowledge gradient, and how well each set of looks measures.
+"""What one measurement is worth: the knowledge gradient.
 
 Before a measurement at x the best one would choose is max_i mu_i. Afterwards the means have moved to
 mu_i + s_i Z with s_i = cov(x, i) / sqrt(var(x) + sd^2), Z standard normal and sd the measurement's own
@@ -8,24 +8,26 @@ uncertainty: a better look moves them further. The gain is the expected rise of 
 
 Source: Frazier, Powell & Dayanik, INFORMS J. Comput. 21, 599 (2009), doi:10.1287/ijoc.1080.0314
 (correlated normal beliefs). The expectation is taken by Gauss-Hermite quadrature.
+
+A film that is looked at tells two numbers: what all that was seen says of it, and what would have been
+said without a look. The second says how wrong all films are that were not looked at, and may move the
+means at their places more than the first. Then s_i is a row of two numbers, and so is Z.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twinloop.planners.space import Floats
 
-__all__ = ["LookNoise", "knowledge_gradient"]
+__all__ = ["knowledge_gradient", "pair_gradient"]
 
 _NODES = 48
 _Z, _WEIGHTS = np.polynomial.hermite_e.hermegauss(_NODES)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-_PULL = 0.15
-_FAR = 2.5
-"""Units of the spread within which the noise follows the height of a result [1]."""
+_NODES_OF_TWO = (48, 9)
+_LEAST_WEIGHT = 1e-5
+"""Nodes of two numbers that weigh less are left out."""
 
 _BLOCK = 2**21
 """Numbers held at once while the quadrature runs."""
@@ -74,103 +76,47 @@ def knowledge_gradient(
     return np.maximum(gains, 0.0)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LookNoise:
-    """How well a trial measures: by what was looked at, and by how high its result is.
-
-    ln sd = a + b u + c u^2 - sum of the gains of the looks, u the result in units of the spread of all.
-    A result near a bound (a film of no merit at all) is often known better than one in the middle, with
-    or without a look, so what a look adds is judged among results of one height.
+def pair_gradient(
+    mean: Floats,
+    covariances: tuple[Floats, Floats],
+    within: Floats,
+    own: tuple[Floats, tuple[Floats, Floats]],
+) -> Floats:
+    """Return the expected rise of the best mean through two numbers measured at once, shape (c,).
 
     Args:
-        level: a, b and c.
-        gains: of each look, >= 0, shape (m,).
-        middle, spread: of the results, which give u.
-        lowest: smallest deviation that any trial has stated; less is not believed.
+        mean: of the places that one may choose in the end, shape (m,).
+        covariances: of each candidate's two numbers with each of these places, each of shape (c, m).
+        within: covariance of the two numbers of each candidate, their noise included, (c, 2, 2).
+        own: mean of each candidate, and its covariance with both numbers, each of shape (c,).
+
+    Example:
+        >>> none, one = np.zeros((1, 2)), np.array([[1.0, 0.0]])
+        >>> within, apart = np.eye(2)[None], (np.zeros(1), (np.zeros(1), np.zeros(1)))
+        >>> np.round(pair_gradient(np.zeros(2), (none, one), within, apart), 1)
+        array([0.4])
     """
+    best = np.maximum(float(mean.max()), own[0])
+    root = np.linalg.cholesky(within)
+    corner, slant, rest = root[:, 0, 0], root[:, 1, 0], root[:, 1, 1]
+    covariance = np.concatenate([covariances, np.stack(own[1])[:, :, None]], axis=2)
+    first = covariance[0] / corner[:, None]
+    second = (covariance[1] - slant[:, None] * first) / rest[:, None]
+    before = np.column_stack([np.broadcast_to(mean, (len(best), mean.size)), own[0]])
+    z, weights = _of_two()
+    gains = np.empty(len(best))
+    rows = max(1, _BLOCK // (before.shape[1] * len(weights)))
+    for at in range(0, len(best), rows):
+        here = slice(at, at + rows)
+        moves = np.stack([first[here], second[here]], axis=-1) @ z
+        gains[here] = (before[here, :, None] + moves).max(axis=1) @ weights - best[here]
+    return np.maximum(gains, 0.0)
 
-    level: Floats
-    gains: Floats
-    middle: float
-    spread: float
-    lowest: float
 
-    @classmethod
-    def learned(cls, looks: NDArray[np.bool_], y: Floats, y_sd: Floats) -> "LookNoise":
-        """Return what fits the standard deviations that trials have stated.
-
-        Least squares in ln sd with a faint pull of everything but `a` towards 0, so that a look nobody
-        has tried is worth nothing until somebody does.
-
-        Args:
-            looks: what was looked at, shape (n, m).
-            y: what came of it, shape (n,).
-            y_sd: its standard deviations, shape (n,), > 0.
-
-        Example:
-            >>> looks = np.array([[False], [True], [False], [True]])
-            >>> noise = LookNoise.learned(looks, np.zeros(4), np.array([0.5, 0.1, 0.5, 0.1]))
-            >>> np.round(noise.noise_sd(np.array([[False], [True]]), np.zeros(1)), 2)
-            array([[0.49, 0.1 ]])
-        """
-        from scipy.optimize import lsq_linear
-
-        middle, spread = float(y.mean()), float(y.std()) or 1.0
-        m = looks.shape[1]
-        u = (y - middle) / spread
-        columns = np.column_stack([np.ones(len(y)), u, u**2, -looks.astype(np.float64)])
-        pull = _PULL * np.eye(3 + m)[1:]
-        rows = np.vstack([columns, pull])
-        wanted = np.concatenate([np.log(y_sd), np.zeros(2 + m)])
-        low = np.concatenate([np.full(3, -np.inf), np.zeros(m)])
-        found = lsq_linear(rows, wanted, (low, np.full(3 + m, np.inf))).x
-        return cls(found[:3], found[3:], middle, spread, float(y_sd.min()))
-
-    @classmethod
-    def same(cls, sd: float, m: int) -> "LookNoise":
-        """Return a deviation that no look changes."""
-        return cls(np.array([np.log(sd), 0.0, 0.0]), np.zeros(m), 0.0, 1.0, sd)
-
-    def noise_sd(self, looks: NDArray[np.bool_], mean: Floats) -> Floats:
-        """Return the standard deviation of trials, shape (c, s).
-
-        Args:
-            looks: sets of looks, shape (s, m).
-            mean: expected results, shape (c,).
-        """
-        # Further out than results were seen, the parabola is no knowledge.
-        u = np.clip((mean - self.middle) / self.spread, -_FAR, _FAR)
-        level = self.level[0] + self.level[1] * u + self.level[2] * u**2
-        sd: Floats = np.exp(level[:, None] - (looks @ self.gains)[None, :])
-        return np.maximum(sd, 0.5 * self.lowest)
-
-    def parts(self, looks: NDArray[np.bool_], mean: Floats) -> tuple[Floats, Floats]:
-        """Return what the deviation of trials is made of.
-
-        Args:
-            looks: what was looked at, shape (c, m), or (m,) for all of them.
-            mean: expected results, shape (c,).
-
-        Returns:
-            The variance that is left when everything is looked at, shape (c,), and the deviation that
-            each look which was not taken leaves in, shape (c, m), 0 for the others. Their variances
-            add up to that of the trial.
-
-        Example:
-            >>> noise = LookNoise(np.log([0.5, 1.0, 1.0]), np.log([5.0, 1.0]), 0.0, 1.0, 0.1)
-            >>> left, hidden = noise.parts(np.array([False, False]), np.zeros(1))
-            >>> np.round(left, 3), np.round(hidden, 2)
-            (array([0.01]), array([[0.49, 0.  ]]))
-        """
-        looks = np.broadcast_to(looks, (len(mean), self.gains.size))
-        full = self.noise_sd(np.ones((1, self.gains.size), dtype=bool), mean)[:, 0] ** 2
-        told = np.exp(-(looks @ self.gains))
-        bare = self.noise_sd(np.zeros((1, self.gains.size), dtype=bool), mean)[:, 0]
-        all_ = np.maximum((bare * told) ** 2, full)
-        shares = (1.0 - np.exp(-2.0 * self.gains)) * ~looks
-        shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-        return full, np.sqrt((all_ - full)[:, None] * shares)
-
-    def to_why(self, names: tuple[str, ...]) -> Mapping[str, float]:
-        """Return by which factor each look narrows a result, for people."""
-        return {f"narrows_{n}": float(np.exp(g)) for n, g in zip(names, self.gains, strict=True)}
+def _of_two() -> tuple[Floats, Floats]:
+    """Return nodes of two independent normal numbers, shape (2, q), and their weights, shape (q,)."""
+    sides = [np.polynomial.hermite_e.hermegauss(n) for n in _NODES_OF_TWO]
+    z = np.array(list(product(*(nodes for nodes, _ in sides)))).T
+    weights = np.outer(*(w / w.sum() for _, w in sides)).ravel()
+    kept = weights > _LEAST_WEIGHT
+    return z[:, kept], weights[kept] / weights[kept].sum()

@@ -20,6 +20,7 @@ are corrected. All of t_l, rho, lambda and the scales of f are found by maximum 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from twinloop.errors import PlanningFailed
 from twinloop.planners.space import Floats
 
-__all__ = ["LookBelief", "Rows", "Scales"]
+__all__ = ["Asked", "LookBelief", "Rows", "Scales", "Told"]
 
 _MAX_ITERATIONS = 150
 _JITTER = 1e-8
@@ -78,6 +79,39 @@ class Rows:
             np.vstack([self.hidden, more.hidden]),
             np.concatenate([self.noise, more.noise]),
         )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Asked:
+    """What trials at some points would measure.
+
+    Args:
+        result: what they would be said to be worth.
+        beside: by how much a judgement without any look would differ from that; None without a look.
+    """
+
+    result: Rows
+    beside: Rows | None = None
+
+    @property
+    def numbers(self) -> tuple[Rows, ...]:
+        """Return one or two numbers of each trial."""
+        return (self.result,) if self.beside is None else (self.result, self.beside)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Told:
+    """What the numbers of trials at c points tell.
+
+    Args:
+        covariances: of each number with f at p places, each of shape (c, p).
+        own: of each number with f at its own point, each of shape (c,).
+        within: covariance of the numbers of one trial, their noise included, shape (c, q, q).
+    """
+
+    covariances: Sequence[Floats]
+    own: Sequence[Floats]
+    within: Floats
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -196,33 +230,36 @@ class LookBelief:
         """Return the variance of quantities, shape (r,), noise left out."""
         return self._left(asked, self._told(asked))
 
-    def through(
-        self, sets: Sequence[Rows], places: Rows
-    ) -> Iterator[tuple[Floats, Floats, Floats]]:
+    def through(self, sets: Sequence["Asked"], places: Rows) -> Iterator["Told"]:
         """Return what each of several measurements at the same points tells of places.
 
         Args:
-            sets: rows that differ in what is hidden alone.
+            sets: what is measured; rows differ in what is hidden alone.
             places: values of f, with nothing hidden.
-
-        Yields:
-            For one set after the other: the covariance of what is measured at each point with f at
-            each place, shape (c, p), with f at the point itself, shape (c,), and its variance (c,).
         """
-        there, s = self._told(places), self.scales
-        seen, x = self._seen, sets[0].x
-        before, here = (
-            _prior_of(s, sets[0], places),
-            self._told(replace(sets[0], hidden=0.0 * sets[0].hidden)),
-        )
-        value = np.outer(seen.on, sets[0].on) * s.sd**2
+        there, x = self._told(places), sets[0].result.x
+        here = self._told(Rows.of_value(x, sets[0].result.hidden.shape[1]))
+        s, seen = self.scales, self._seen
+        before = _prior_of(s, Rows.of_value(x, sets[0].result.hidden.shape[1]), places)
+        value = np.outer(seen.on, np.ones(len(x))) * s.sd**2
         value *= np.exp(-0.5 * _far2(seen.x / s.lengths, x / s.lengths))
         reach = s.shared * np.exp(-0.5 * _far2(seen.x, x) / s.reach**2)
         for asked in sets:
-            across = value + reach * ((seen.hidden * s.factors**2) @ asked.hidden.T)
-            told = _solved(self._root, across)
-            own = s.sd**2 - (told * here).sum(axis=0)
-            yield before - told.T @ there, own, self._left(asked, told)
+            told, parts = [], []
+            for rows in asked.numbers:
+                across = rows.on * value + reach * ((seen.hidden * s.factors**2) @ rows.hidden.T)
+                told.append(_solved(self._root, across))
+                own = s.sd**2 * rows.on - (told[-1] * here).sum(axis=0)
+                parts.append((rows.on[:, None] * before - told[-1].T @ there, own))
+            within = np.empty((len(x), len(told), len(told)))
+            for i, j in product(range(len(told)), repeat=2):
+                one, other = asked.numbers[i], asked.numbers[j]
+                prior = s.sd**2 * one.on * other.on
+                prior = prior + s.shared * ((one.hidden * other.hidden) @ s.factors**2)
+                within[:, i, j] = prior - (told[i] * told[j]).sum(axis=0)
+                if i == j:
+                    within[:, i, i] = np.maximum(within[:, i, i], 0.0) + self.noise(one)
+            yield Told([c for c, _ in parts], [own for _, own in parts], within)
 
     def _told(self, asked: Rows) -> Floats:
         across = _prior_of(self.scales, self._seen, asked)

@@ -8,7 +8,9 @@ careful look where good films are to be told apart, none where nothing is to be 
 
 What a look would have told is not noise: films alike share it, and ten cheap looks are wrong together.
 So the belief (`look_belief`) holds a discrepancy for each look beside the landscape, learned from films
-of which it is known what was said of them with and without a look.
+of which it is known what was said of them with and without a look. A film that is looked at tells both
+numbers, and both count as its gain: the second corrects all films that nobody looked at. How much a look
+can tell follows from the place (`look_noise`).
 
 A gain that is wide of the truth misleads a planner of this sort more than one that adds a bonus for
 the unknown: a fit to a handful of trials may be sure of a landscape that is smoother than the true one.
@@ -17,7 +19,7 @@ seen (Snoek, Larochelle & Adams, NeurIPS 25, 2951 (2012), integrated acquisition
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, ClassVar
 
@@ -27,8 +29,9 @@ from pydantic import Field
 
 from twinloop.errors import PlanningFailed
 from twinloop.planners.interface import Known, Proposal, sobol
-from twinloop.planners.knowledge_gradient import LookNoise, knowledge_gradient
-from twinloop.planners.look_belief import LookBelief, Rows
+from twinloop.planners.knowledge_gradient import knowledge_gradient, pair_gradient
+from twinloop.planners.look_belief import Asked, LookBelief, Rows, Told
+from twinloop.planners.look_noise import LookNoise
 from twinloop.planners.plain_bo import (
     PlainBO,
     _above_zero,
@@ -48,6 +51,9 @@ _KEPT = 8
 _PLACES = 64
 _MOST_LOOKS = 5
 _MEMO = "hyperparameters"
+_NO_MORE = np.zeros((1, 1))
+"""Noise beside what is in the variance of a number already."""
+
 _SHORTER = (1.0, 0.7, 0.5, 0.35)
 """Length scales that are considered, in units of the fitted ones [1]."""
 
@@ -78,7 +84,7 @@ class LookingBO(PlainBO, name="looking_bo"):
         1.0
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     weighs_looks: ClassVar[bool] = True
     """A campaign gives it the hours of its protocol's looks."""
 
@@ -129,7 +135,9 @@ class LookingBO(PlainBO, name="looking_bo"):
             "cost_h": choice.cost_h,
         }
         why |= seen.expected(choice.x, choice.looks)
-        why |= seen.noise.to_why(tuple(self.look_h))
+        why |= seen.noise.to_why(
+            tuple(self.look_h), choice.x, (why["mean"] - seen.middle) / seen.unit
+        )
         if not np.all(np.isfinite(list(why.values()))):
             raise PlanningFailed(self.name, f"not finite at the point found: {why}")
         memo = {name: _recall(model) for name, model in slacks.items()}
@@ -221,6 +229,7 @@ class _Seen:
         belief: about the landscape and the discrepancies.
         noise: what each look is worth.
         middle, unit: of the results; the belief is about (result - middle) / unit.
+        is_told_twice: a film that was looked at is judged without its looks as well.
         pending: trials under way, as rows of their own.
     """
 
@@ -228,7 +237,8 @@ class _Seen:
     noise: LookNoise
     middle: float
     unit: float
-    pending: Rows | None
+    is_told_twice: bool
+    pending: Rows | None = None
 
     @classmethod
     def of(cls, axes: _Axes, known: Known, memo: Mapping[str, Any]) -> "_Seen":
@@ -236,30 +246,49 @@ class _Seen:
         middle, unit = _scale(known.y[:, 0], known.y_sd[:, 0])
         y, sd = (known.y[:, 0] - middle) / unit, known.y_sd[:, 0] / unit
         x, looks = known.x[:, axes.knobs], axes.done(known.x)
+        blind, blind_sd = (column / unit for column in _blind(known))
+        blind = blind - middle / unit
+        pairs = np.isfinite(blind) & looks.any(axis=1)
         if np.all(sd > 0):
-            noise = LookNoise.learned(looks, y, sd)
+            noise = _noise(x, looks, y, sd, np.where(pairs, blind_sd, np.nan))
         else:
-            noise = LookNoise.same(_UNSTATED, len(axes.names))
+            noise = LookNoise.same(_UNSTATED, looks.shape[1], x.shape[1])
             sd = np.full(len(y), _UNSTATED)
-        left, hidden = noise.parts(looks, y)
+        left, hidden = noise.parts(x, looks, y)
         # as much as the trial itself has stated, in the proportions that all trials have
         ratio = sd**2 / (left + (hidden**2).sum(axis=1))
         left = left * ratio
         rows, values = Rows(x, np.ones(len(y)), hidden * np.sqrt(ratio)[:, None], left), y
-        blind = _blind(known) / unit - known.y[:, 0] / unit
-        pairs = np.flatnonzero(np.isfinite(blind) & looks.any(axis=1))
-        if pairs.size:
-            _, without = noise.parts(np.zeros_like(looks), y)
-            hidden = (without * np.sqrt(ratio)[:, None] - rows.hidden)[pairs]
-            told = Rows(x[pairs], np.zeros(pairs.size), hidden, left[pairs])
-            rows, values = rows.with_rows(told), np.concatenate([y, blind[pairs]])
-        belief = LookBelief.fitted(rows, values, memo)
-        pending = None
-        if len(known.pending):
-            pending = _measured(
-                belief, noise, known.pending[:, axes.knobs], axes.done(known.pending)
-            )
-        return cls(belief, noise, middle, unit, pending)
+        if pairs.any():
+            away = noise.away(x, looks, y)
+            # what was stated with and without the looks, where both are
+            lost = np.where(blind_sd > sd, blind_sd**2 - sd**2, (away**2).sum(axis=1) * ratio)
+            away *= np.sqrt(lost / np.maximum((away**2).sum(axis=1), _TINY))[:, None]
+            told = Rows(x[pairs], np.zeros(pairs.sum()), away[pairs], left[pairs])
+            rows, values = rows.with_rows(told), np.concatenate([y, (blind - y)[pairs]])
+        seen = cls(LookBelief.fitted(rows, values, memo), noise, middle, unit, bool(pairs.any()))
+        if not len(known.pending):
+            return seen
+        x = known.pending[:, axes.knobs]
+        mean = seen.belief.mean(Rows.of_value(x, len(axes.names)))
+        asked = seen.asked(x, axes.done(known.pending), mean)
+        pending = asked.result if asked.beside is None else asked.result.with_rows(asked.beside)
+        return replace(seen, pending=pending)
+
+    def asked(self, x: Floats, looks: NDArray[np.bool_], mean: Floats) -> Asked:
+        """Return what trials would measure.
+
+        Args:
+            x: knobs, shape (c, d).
+            looks: what is looked at, shape (c, m), or (m,) for all of them.
+            mean: what is expected of them, shape (c,).
+        """
+        left, hidden = self.noise.parts(x, looks, mean)
+        result = Rows(x, np.ones(len(x)), hidden, left)
+        if not (self.is_told_twice and looks.any()):
+            return Asked(result)
+        away = self.noise.away(x, looks, mean)
+        return Asked(result, Rows(x, np.zeros(len(x)), away, left))
 
     def expected(self, x: Floats, looks: NDArray[np.bool_]) -> dict[str, float]:
         """Return what is believed of a point, in the units of the objective.
@@ -269,19 +298,21 @@ class _Seen:
         """
         at = x[None]
         value = Rows.of_value(at, looks.size)
-        asked = _measured(self.belief, self.noise, at, looks[None])
-        hidden = _measured(self.belief, self.noise, at, np.zeros((1, looks.size), dtype=bool))
-        hidden = Rows(at, np.zeros(1), hidden.hidden, hidden.noise)
+        mean = self.belief.mean(value)
+        asked = self.asked(at, looks, mean).result
+        _, hidden = self.noise.parts(at, np.zeros(looks.size, dtype=bool), mean)
+        bias = Rows(at, np.zeros(1), hidden, np.zeros(1))
         told = {
-            "mean": self.middle + self.unit * self.belief.mean(value)[0],
+            "mean": self.middle + self.unit * mean[0],
             "sd": self.unit * self.belief.variance(value)[0] ** 0.5,
-            "bias": self.unit * self.belief.mean(hidden)[0],
-            "bias_sd": self.unit * self.belief.variance(hidden)[0] ** 0.5,
+            "bias": self.unit * self.belief.mean(bias)[0],
+            "bias_sd": self.unit * self.belief.variance(bias)[0] ** 0.5,
             "noise_sd": self.unit * float(self.belief.noise(asked)[0]) ** 0.5,
         }
         return {name: float(value) for name, value in told.items()}
 
 
+_TINY = 1e-30
 _UNSTATED = 0.05
 """Deviation of trials that state none, in units of the spread: the fit adds what it finds."""
 
@@ -295,18 +326,28 @@ def _scale(y: Floats, y_sd: Floats) -> tuple[float, float]:
     return middle, float(np.sqrt(np.average((y - middle) ** 2, weights=weights))) or 1.0
 
 
-def _blind(known: Known) -> Floats:
-    """Return what each trial would have said without a look, shape (n,); NaN where it is not known."""
+def _blind(known: Known) -> tuple[Floats, Floats]:
+    """Return what each trial would have said without a look, and its deviation, both of shape (n,).
+
+    NaN where it is not known, a deviation of 0 where none is stated.
+    """
     found = known.features.get(BLIND)
-    return np.full(known.n, np.nan) if found is None else found[:, 0]
+    if found is None:
+        return np.full(known.n, np.nan), np.zeros(known.n)
+    return found[:, 0], np.nan_to_num(found[:, 1])
 
 
-def _measured(belief: LookBelief, noise: LookNoise, x: Floats, looks: NDArray[np.bool_]) -> Rows:
-    """Return what trials at points (c, d) with looks (c, m) measure."""
-    c = len(x)
-    mean = belief.mean(Rows.of_value(x, looks.shape[1]))
-    left, hidden = noise.parts(looks, mean)
-    return Rows(x, np.ones(c), hidden, left)
+def _noise(
+    x: Floats, looks: NDArray[np.bool_], y: Floats, sd: Floats, blind_sd: Floats
+) -> LookNoise:
+    """Return how well trials measure, learned from what is stated with looks and without them."""
+    more = blind_sd > 0
+    return LookNoise.learned(
+        np.vstack([x, x[more]]),
+        np.vstack([looks, np.zeros_like(looks[more])]),
+        np.concatenate([y, y[more]]),
+        np.concatenate([sd, blind_sd[more]]),
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -373,15 +414,10 @@ class _Search:
         value = Rows.of_value(x, m)
         for (weight, belief), places in zip(self._beliefs, self._places, strict=True):
             mean, elsewhere = belief.mean(value), belief.mean(places)
-            asked = [
-                Rows(x, np.ones(len(x)), hidden, left)
-                for left, hidden in (self._seen.noise.parts(s, mean) for s in self._axes.sets)
-            ]
-            told = belief.through(asked, places)
-            for s, (rows, (covariance, own, variance)) in enumerate(zip(asked, told, strict=True)):
-                sd = np.sqrt(belief.noise(rows))[:, None]
-                gain = knowledge_gradient(elsewhere, covariance, variance, sd, (mean, own))
-                gains[:, s] += weight * gain[:, 0]
+            asked = [self._seen.asked(x, looks, mean) for looks in self._axes.sets]
+            for s, told in enumerate(belief.through(asked, places)):
+                gain = _gain(elsewhere, told, mean)
+                gains[:, s] += weight * gain
         feasible = self._feasible(x)
         scores: Floats = (
             np.log(np.maximum(gains * feasible[:, None], 1e-300)) - np.log(self._costs_h)[None, :]
@@ -399,6 +435,16 @@ class _Search:
             means, sds = there.mean[:, 0].cpu().numpy(), there.variance[:, 0].sqrt().cpu().numpy()
             chance *= [_above_zero(m, s) for m, s in zip(means, sds, strict=True)]
         return chance
+
+
+def _gain(elsewhere: Floats, told: Told, mean: Floats) -> Floats:
+    """Return what one or two numbers of each candidate are worth, shape (c,)."""
+    if len(told.own) == 1:
+        alone, variance = told.covariances[0], told.within[:, 0, 0]
+        return knowledge_gradient(elsewhere, alone, variance, _NO_MORE, (mean, told.own[0]))[:, 0]
+    first, second = told.covariances
+    own = (mean, (told.own[0], told.own[1]))
+    return pair_gradient(elsewhere, (first, second), told.within, own)
 
 
 def _shorter(belief: LookBelief, pending: Rows | None) -> Sequence[tuple[float, LookBelief]]:

@@ -1,6 +1,6 @@
 """Is it worth deciding what to look at? Three ways to spend the same laboratory hours.
 
-    python docs/benchmarks/looking.py [films|landscapes] [--seeds 12] [--hours 80] [--workers 2]
+    python docs/benchmarks/looking.py [films|landscapes] [--seeds 8] [--hours 140] [--workers 2]
 
 Arms: `looking_bo` decides for each trial; `plain_bo` never looks; `plain_bo` always takes every look.
 After every trial each arm names the place that it would now choose by its own belief, and the truth
@@ -8,10 +8,10 @@ there is compared, paired over seeds.
 
 films: the task of `configs/campaigns/grow_and_look.yaml` without its sockets. Each seed is another
 laboratory, drawn from what is usual: a thermocouple off by 0 +- 15 K, a flux by 8 %, an attempt rate of
-interdiffusion by 0.5 in ln, barriers as in the headline benchmark. Every film is grown by kinetic
-Monte Carlo on 64 x 64 sites; what instruments say of it is the truth with the errors that their
-analysts have on the shipped twins; `FilmAnalyst` puts it together. The truth is the merit of what has
-grown, the mean of three films at the place that was chosen.
+interdiffusion by 0.5 in ln, a surface barrier of 1.36 +- 0.04 eV (aluminium moves less than gallium).
+Every film is grown by kinetic Monte Carlo on 48 x 48 sites; what instruments say of it is the truth with
+the errors that their analysts have on the shipped twins; `FilmAnalyst` puts it together. The truth is the
+merit of what has grown, the mean of three films at the place that was chosen.
 
 landscapes: smooth random functions of two knobs from 0 to 1. Without a look a trial adds a bias that is
 smooth in the knobs, of 0.12 on average, and states it; a look of 0.8 h takes most of it away, one of 3 h
@@ -49,8 +49,12 @@ from twinloop.simulators import film_quality, rheed
 from twinloop.simulators.kmc import Film, GrowthParameters
 
 Floats = NDArray[np.float64]
+Measured = tuple[float, float, float, float]
 ARMS = ("looking_bo", "never look", "always look")
 LEAST_TRIALS = 6
+MARKS = 2
+SITES = 48
+"""Edge of the lattice on which films grow."""
 
 
 class World(Protocol):
@@ -60,8 +64,8 @@ class World(Protocol):
     base_h: float
     look_h: Mapping[str, float]
 
-    def measure(self, x: Floats, looks: Floats) -> tuple[float, float, float]:
-        """Return result, its deviation, and what would have been said without a look."""
+    def measure(self, x: Floats, looks: Floats) -> Measured:
+        """Return result, its deviation, and both as they would have been without a look."""
         ...
 
     def truth(self, x: Floats) -> float:
@@ -99,7 +103,7 @@ class Films:
         self._offset_K, self._log_flux = 15.0 * rng.standard_normal(), 0.08 * rng.standard_normal()
         self._log_rate = film_quality.LOG_INTERDIFFUSION_RATE + 0.5 * rng.standard_normal()
         self._parameters = GrowthParameters(
-            surface_barrier_eV=1.30 + 0.04 * rng.standard_normal(),
+            surface_barrier_eV=1.36 + 0.04 * rng.standard_normal(),
             bond_energy_eV=0.25 + 0.03 * rng.standard_normal(),
             step_barrier_eV=abs(0.05 + 0.03 * rng.standard_normal()),
             multi_hop=8,
@@ -114,7 +118,7 @@ class Films:
             }
         )
 
-    def measure(self, x: Floats, looks: Floats) -> tuple[float, float, float]:
+    def measure(self, x: Floats, looks: Floats) -> Measured:
         """Grow a film, look at it, put together what is seen."""
         self._grown += 1
         point = self._space.to_point(x)
@@ -142,7 +146,7 @@ class Films:
                     more |= {what: told, f"{what}_sd": spread}
         blind = FilmAnalyst().compute("film", **seen)
         all_ = FilmAnalyst().compute("film", **seen, **more)
-        return all_.merit, all_.merit_sd, blind.merit
+        return all_.merit, all_.merit_sd, blind.merit, blind.merit_sd
 
     def truth(self, x: Floats) -> float:
         """Return the mean merit of three films."""
@@ -154,7 +158,7 @@ class Films:
         """Return roughness, width, thickness [ML] and anti-phase intensity of a film."""
         true_K = point["substrate_K"] + self._offset_K
         flux, open_s = point["flux_ML_per_s"], point["dose_ML"] / point["flux_ML_per_s"]
-        film = Film.flat(size=64, parameters=self._parameters, seed=1000 * self._seed + number)
+        film = Film.flat(size=SITES, parameters=self._parameters, seed=1000 * self._seed + number)
         film.advance(
             temperature_K=true_K, flux_ML_per_s=flux * math.exp(self._log_flux), duration_s=open_s
         )
@@ -206,13 +210,14 @@ class Landscapes:
         raw = _hills(net, self._centres, self._heights, 0.08)
         self._low, self._high = float(raw.min()), float(raw.max())
 
-    def measure(self, x: Floats, looks: Floats) -> tuple[float, float, float]:
+    def measure(self, x: Floats, looks: Floats) -> Measured:
         """Return what a trial says."""
         part = min([1.0, *(p for p, on in zip(self.left.values(), looks, strict=True) if on)])
         hidden = _hills(x[None], self._wrong_at, self._wrong, 0.5)[0] + self._constant
         hidden *= self.bias / math.sqrt(1.0 + 0.6 * len(self._wrong))
         said = self.truth(x) + self.noise * self._rng.standard_normal()
-        return said + part * hidden, math.hypot(self.noise, part * self.bias), said + hidden
+        sd, blind_sd = (math.hypot(self.noise, p * self.bias) for p in (part, 1.0))
+        return said + part * hidden, sd, said + hidden, blind_sd
 
     def truth(self, x: Floats) -> float:
         """Return the function."""
@@ -258,13 +263,13 @@ def run(task: str, arm: str, seed: int, marks: list[float]) -> tuple[list[float]
 
 
 def _known(
-    space: Space, told: list[tuple[Floats, float, float, float]], seed: int, memo: dict
+    space: Space, told: list[tuple[Floats, float, float, float, float]], seed: int, memo: dict
 ) -> Known:  # type: ignore[type-arg]
     n = len(told)
     column = lambda i: np.reshape([t[i] for t in told], (n, 1))  # noqa: E731
     return Known.of(
         space, np.reshape([t[0] for t in told], (n, space.d)), column(1), y_sd=column(2),
-        features={"blind": np.hstack([column(3), np.zeros((n, 1))])} if n else {},
+        features={"blind": np.hstack([column(3), column(4)])} if n else {},
         proposal=n, campaign_seed=seed, memo=memo,
     )  # fmt: skip
 
@@ -290,11 +295,11 @@ def main() -> None:
     """Run all arms in all worlds and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=WORLDS, nargs="?", default="films")
-    parser.add_argument("--seeds", type=int, default=12)
-    parser.add_argument("--hours", type=float, default=80.0)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--hours", type=float, default=140.0)
     parser.add_argument("--workers", type=int, default=2)
     o = parser.parse_args()
-    marks = [float(m) for m in np.linspace(o.hours / 2, o.hours, 3)]
+    marks = [float(m) for m in np.linspace(o.hours / 2, o.hours, MARKS)]
     found = []
     with ProcessPoolExecutor(o.workers) as pool:
         asked = [pool.submit(one_seed, o.task, seed, marks) for seed in range(o.seeds)]

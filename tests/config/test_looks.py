@@ -37,12 +37,12 @@ def bench(tmp_path):
 
 def test_the_hours_of_each_look_are_those_of_its_instrument(bench):
     campaign = bench(
-        lab=[("cost_h: 0.9, settings: {seed: 11}", "cost_h: 90 min, settings: {seed: 11}")]
+        lab=[("cost_h: 1.5, settings: {seed: 11}", "cost_h: 105 min, settings: {seed: 11}")]
     )
-    looks = {"look_stm": 1.5, "look_xrd": 0.7, "look_stem": 2.6}
+    looks = {"look_stm": 1.75, "look_xrd": 1.0, "look_stem": 5.0}
     assert campaign.planner["look_h"] == pytest.approx(looks)
-    assert campaign.planner["base_h"] == pytest.approx(2.4)
-    assert any("look_stm 1.5 h" in line for line in describe(campaign))
+    assert campaign.planner["base_h"] == pytest.approx(6.0)
+    assert any("look_stm 1.75 h" in line for line in describe(campaign))
 
 
 def test_the_resolved_campaign_gives_the_same_hours(bench, tmp_path):
@@ -54,7 +54,7 @@ def test_the_resolved_campaign_gives_the_same_hours(bench, tmp_path):
     assert load_campaign(str(path)).planner == campaign.planner
 
 
-STEM = "cost_h: 2.6, settings: {seed: 13}"
+STEM = "cost_h: 5, settings: {seed: 13}"
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ STEM = "cost_h: 2.6, settings: {seed: 13}"
         ([(STEM, "cost_h: -1, settings: {seed: 13}")], [], "instruments.stem.cost_h: found -1"),
         ([(STEM, "cost_h: 0, settings: {seed: 13}")], [], "0 h as instruments.stem.cost_h"),
         ([(STEM, "cost_h: 3 K, settings: {seed: 13}")], [], "instruments.stem.cost_h: found '3 K'"),
-        ([("cost_h: 2.4", "cost_h: 0")], [], "0 h for a trial without a look"),
+        ([("cost_h: 6", "cost_h: 0")], [], "0 h for a trial without a look"),
         ([("  stem:  {served: stem, class: stem_twin, " + STEM + "}\n", "")], [], "stem: STEM"),
         ([], [("look_stem: ", "look_afm: ")], "unknown field 'look_afm'"),
         ([], [("n_initial: 8", "look_h: {look_afm: 0.9}")], "planner.look_h: found"),
         (
             [],
             [("n_initial: 8", "base_h: 1.0")],
-            "planner.base_h: found 1.0, allowed: nothing, or 2.4",
+            "planner.base_h: found 1.0, allowed: nothing, or 6",
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twinloop.planners.look_belief import LookBelief, Rows, Scales
+from twinloop.planners.look_belief import Asked, LookBelief, Rows, Scales
 
 SURE = Scales(
     mean=0.0, sd=1.0, lengths=np.array([0.5]), white=0.0, shared=1.0, reach=5.0, factors=np.ones(1)
@@ -74,15 +74,28 @@ def test_what_sets_of_looks_tell_is_the_covariance_of_their_rows():
         Rows(np.array([[0.9]]), np.ones(1), np.zeros((1, 2)), np.array([1e-2]))
     )
     at, places = rng.random((4, 1)), Rows.of_value(rng.random((5, 1)), 2)
+
+    def rows(on, hidden):
+        return Rows(at, np.full(4, on), np.array(hidden) * np.ones((4, 1)), np.full(4, 1e-2))
+
     sets = [
-        Rows(at, np.ones(4), np.array(hidden) * np.ones((4, 1)), np.zeros(4))
-        for hidden in ([0.0, 0.0], [0.2, 0.0], [0.2, 0.4])
+        Asked(rows(1.0, [0.2, 0.4])),
+        Asked(rows(1.0, [0.2, 0.0]), rows(0.0, [0.0, 0.4])),
+        Asked(rows(1.0, [0.0, 0.0]), rows(0.0, [0.2, 0.4])),
     ]
     here = Rows.of_value(at, 2)
-    for asked, (covariance, own, variance) in zip(sets, belief.through(sets, places), strict=True):
-        np.testing.assert_allclose(own, np.diag(belief.covariance(asked, here)), atol=1e-10)
-        np.testing.assert_allclose(covariance, belief.covariance(asked, places), atol=1e-10)
-        np.testing.assert_allclose(variance, np.diag(belief.covariance(asked, asked)), atol=1e-10)
+    for asked, told in zip(sets, belief.through(sets, places), strict=True):
+        numbers = asked.numbers
+        for i, one in enumerate(numbers):
+            np.testing.assert_allclose(
+                told.covariances[i], belief.covariance(one, places), atol=1e-10
+            )
+            np.testing.assert_allclose(
+                told.own[i], np.diag(belief.covariance(one, here)), atol=1e-10
+            )
+            for j, other in enumerate(numbers):
+                wanted = np.diag(belief.covariance(one, other)) + (i == j) * belief.noise(one)
+                np.testing.assert_allclose(told.within[:, i, j], wanted, atol=1e-10)
 
 
 def test_a_fit_finds_that_a_discrepancy_is_shared_and_how_large_it_is():

@@ -91,7 +91,7 @@ def biased(n_looked: int, *, with_blind: bool) -> Known:
     bias = 1.6 * x[:, 0] ** 2
     is_looked = x[:, 1] >= 0.5
     sd = np.where(is_looked, 0.01, 0.3)
-    blind = np.column_stack([truth + bias, np.zeros(n)])
+    blind = np.column_stack([truth + bias, np.full(n, 0.3)])
     return Known.of(
         SPACE,
         x,
