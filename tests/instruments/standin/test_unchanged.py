@@ -77,7 +77,11 @@ def grown(settings, substrate_K, flux_ML_per_s, dose_ML, hold_s):
     found, trace, reading_K, spot, frame = bench.run(trial())
     heights = bench.mbe._local().chamber._plant.sample.film.heights
     bench.close()
-    numbers = [*found.model_dump(exclude={"is_coarse"}).values(), reading_K, *spot.model_dump().values()]
+    numbers = [
+        *found.model_dump(exclude={"is_coarse"}).values(),
+        reading_K,
+        *spot.model_dump().values(),
+    ]
     rounded = np.round(np.stack([trace.time_s, trace.intensity]), 3)
     return digest(heights), digest(rounded), digest(frame), numbers
 
