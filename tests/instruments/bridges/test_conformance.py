@@ -15,7 +15,8 @@ from twinloop.instruments.conformance.interface import Rehearsal, Report, check_
 PAGES = Path(__file__).parents[3] / "docs" / "how-to"
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
-LimitsAndKeys = ("S", "L", "K1", "F1", "F2")
+QUICK = ("S", "L1", "L2", "K1")
+"""Clauses for which one adapter process is enough: some of these packages take long to import."""
 
 
 class SupplyRehearsal(Rehearsal):
@@ -85,10 +86,10 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
 @pytest.mark.system
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", EXAMPLES)
-def test_an_example_keeps_limits_keys_and_its_safe_state(check: Check, page: str) -> None:
-    report = check(page, LimitsAndKeys)
+def test_an_example_keeps_types_limits_and_keys(check: Check, page: str) -> None:
+    report = check(page, QUICK)
     assert not report.failed, report.text()
-    assert report.verdict_of("L2") == report.verdict_of("F2") == "passed"
+    assert {report.verdict_of(clause) for clause in ("S1", "L1", "L2", "K1")} == {"passed"}
 
 
 @pytest.mark.soak
