@@ -63,7 +63,7 @@ class ThermalBody:
         >>> round(body.power_at(1400.0), 3), round(body.power_at(850.0), 3)
         (1.0, 0.134)
         >>> round(body.gain_K(850.0)), round(body.lag_s(850.0), 1)  # a step of power, small
-        (1560, 8.5)
+        (1561, 8.5)
     """
 
     body_lag_s: float = 6.0

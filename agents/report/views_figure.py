@@ -59,12 +59,14 @@ def _name(view: View) -> str:
 
 def _panel(axes: "Axes", view: View) -> None:
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import NullFormatter
 
     axes.set_title(_name(view))
     if view.look == "scan":
         axes.plot(view.axis, np.maximum(view.values, 0.5), color=SERIES[0], linewidth=0.9)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_power_of_ten)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label(view.unit))
         axes.set_ylabel(label(view.name))
         axes.margins(x=0.01)

@@ -136,5 +136,5 @@ def test_the_looks_that_were_decided_are_told_with_their_reasons(run):
     run.commit()
     evidence = Evidence(run.folder)
     page = through_instruments(read_history(evidence), evidence)
-    for told in ("stem", "5.0 h", "3 x", "0.12 ± 0.05", "0.62 ± 0.10", "0.500 ± 0.020"):
+    for told in ("stem", "5.0 h", "3 x", "0.120 ± 0.050", "0.62 ± 0.10", "0.500 ± 0.020"):
         assert told in page, told
