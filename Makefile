@@ -22,9 +22,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # that packages carry along. A file in another Python's syntax is no failure: nobody imports it.
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 -x '[\\/]tests[\\/]' $(VENV)/lib || true
 
-# Whoever collects these files alone starts after seconds. The kills take longest: they come first.
+# Whoever collects these files alone starts after seconds. One at a time: each starts processes of its own,
+# and some a Ray cluster, on what may be two cores.
 SYSTEM = $(shell grep -rl 'mark\.system' tests --include='test_*.py' | sort)
-KILLS_FIRST = $(filter tests/kills/%,$(SYSTEM)) $(filter-out tests/kills/%,$(SYSTEM))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint physics validation soak speed clean
@@ -38,8 +38,7 @@ run: $(READY_TO_RUN) ## run the campaign of the demonstration
 test: $(READY_TO_TEST) ## unit, documentation and system tests (physics and soak have their own)
 	$(BIN)/pytest --doctest-modules tests src/twinloop -m "not system and not physics and not soak" \
 	    -n 2 --dist loadfile --durations=20
-	$(BIN)/pytest $(KILLS_FIRST) -m "system and not physics and not soak" \
-	    -n 2 --dist loadfile --no-loadscope-reorder --durations=20
+	$(BIN)/pytest $(SYSTEM) -m "system and not physics and not soak" --durations=20
 
 lint: $(READY_TO_TEST) ## style, types, arrows between the rooms, spelling
 	$(BIN)/ruff check .
