@@ -1,5 +1,6 @@
 """`twinloop instrument offer`: a served instrument, behind the calls of another program's clients."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -58,6 +59,8 @@ def offer(
             stem.sample = stem.status.sample
         offered = OfferedSTEM(stem, max_dose_e_per_A2=max_dose)
         with DTMicroscopeServer(offered, port=port, json_port=json_port) as server:
+            # a process that a shell started in the background has inherited that Ctrl-C is ignored
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             typer.echo(f"{instrument} holds {stem.sample or 'no sample'}; Ctrl-C ends")
             typer.echo(f"  PYRO:tem.server@localhost:{server.port}")
             typer.echo(f"  PYRO:microscope.server@localhost:{server.port}")
