@@ -90,7 +90,9 @@ class LiveStreams:
         numbers: Mapping[str, float],
         arrays: Mapping[str, Array],
     ) -> None:
-        nbytes = sum(array.nbytes for array in arrays.values())
+        # a camera's driver writes its next frame into the same memory
+        kept = {name: np.array(array) for name, array in arrays.items()}
+        nbytes = sum(array.nbytes for array in kept.values())
         with self._news:
             last_key, last_n = self._numbers.get(stream, ("", -1))
             n = last_n + 1 if key == last_key else 0
@@ -102,8 +104,6 @@ class LiveStreams:
             if is_full:
                 self.losses[stream] += 1
                 return
-            # a camera's driver writes its next frame into the same memory
-            kept = {name: np.array(array) for name, array in arrays.items()}
             self._waiting.append(_Element(depot, stream, key, n, dict(numbers), kept))
             self._waiting_bytes += nbytes
             self._news.notify()
@@ -115,7 +115,7 @@ class LiveStreams:
                 is_sent = publisher is not None and publisher.publish(
                     element.key, element.numbers, element.arrays, element.n
                 )
-            except LabError:
+            except Exception:  # noqa: BLE001 - actor boundary: what an author emits may be anything
                 is_sent = False
             if not is_sent:
                 self.losses[element.stream] += 1

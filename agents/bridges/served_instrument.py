@@ -26,8 +26,17 @@ from typing import Any, Self
 
 from twinloop.agents.campaign.depot import DepotServer
 from twinloop.clocks import RealWireClock
-from twinloop.errors import Disconnected, LabError, StepFailed, StepPartial, StepUnknown
+from twinloop.errors import (
+    Disconnected,
+    LabError,
+    StepFailed,
+    StepPartial,
+    StepUnknown,
+    describe_error,
+)
 from twinloop.ids import CommandKey
+from twinloop.instruments.locks import FolderLock
+from twinloop.log.durable import write_whole
 from twinloop.messages import (
     Abort,
     Accepted,
@@ -60,6 +69,7 @@ _FIND_S = 10.0
 _POLL_S = 0.02
 _LATE_S = 30.0
 _TRIAL = "by-hand"
+COMMANDS = "commands.jsonl"
 
 
 @dataclass
@@ -95,6 +105,7 @@ class ServedInstrument:
     Raises:
         Disconnected: the hub, or an adapter that serves the instrument, is not there, or another
             holds it.
+        LockTaken: another process uses the folder.
     """
 
     def __init__(
@@ -107,12 +118,14 @@ class ServedInstrument:
         find_s: float = _FIND_S,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        # keys are counted in the folder: two holders would give one key to two commands
+        self._lock = FolderLock(folder / "holder.lock")
         self.instrument, self.sample, self.folder = instrument, sample, folder
         self.status: InstrumentStatus | None = None
         self.outcomes: dict[str, Outcome] = {}
         self._hub = hub
         self._campaign, self._steps = _identity(folder)
-        self._log = (folder / "commands.jsonl").open("a", encoding="utf-8")
+        self._log = (folder / COMMANDS).open("a", encoding="utf-8")
         self._depot = DepotServer(folder / "arrays", keep_free_bytes=0)
         self._depot.start()
         self._clock = RealWireClock()
@@ -162,6 +175,8 @@ class ServedInstrument:
             not_after_s=self._adapter_now_s + self._clock.now_s() - self._heard_s + _LATE_S,
         )  # fmt: skip
         future: Future[Any] = Future()
+        # who waits for it may be cancelled; the command is not
+        future.set_running_or_notify_cancel()
         self._keep({"key": str(key), "action": action, "arguments": arguments})
         vars(future)["key"] = key
         self._told.asked.put(_Asked(command, future, returns))
@@ -177,6 +192,7 @@ class ServedInstrument:
             request=secrets.token_hex(8), instrument=self.instrument, readout=readout
         )
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
         self._told.asked.put(_Asked(request, future, give_up_s=self._clock.now_s() + wait_s))
         return future
 
@@ -187,6 +203,7 @@ class ServedInstrument:
             self._thread.join(5.0)
         self._depot.stop()
         self._log.close()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +219,19 @@ class ServedInstrument:
     # --- the thread of the mailbox ------------------------------------------------------------
 
     def _run(self) -> None:
+        reason = "closed"
+        try:
+            reason = self._hold() or reason
+        except Exception as err:  # noqa: BLE001 - whoever waits must hear of it
+            _LOG.exception("the holder of %s ends", self.instrument)
+            reason = describe_error(err)
+        self._why_not, self._grant = reason, None
+        self._take_asked()
+        for asked in self._asked.values():
+            asked.future.set_exception(Disconnected(self.instrument, 0.0, reason))
+
+    def _hold(self) -> str:
+        """Hold the lease until closed; return why it ended earlier, "" when it did not."""
         renew_s = lease_s = 0.0
         name = f"holder-{secrets.token_hex(4)}"
         with Mailbox(self._hub, name, "conductor", watch=True) as mailbox:
@@ -224,10 +254,7 @@ class ServedInstrument:
                 release = LeaseRelease(instrument=self.instrument, epoch=self._grant.epoch)
                 mailbox.send(self._adapter, release)
                 mailbox.poll(_POLL_S)
-        reason = "closed" if self._is_closing else f"the hub ended it: {mailbox.ended}"
-        self._why_not, self._grant = reason, None
-        for asked in self._asked.values():
-            asked.future.set_exception(Disconnected(self.instrument, 0.0, reason))
+        return "" if self._is_closing else f"the hub ended it: {mailbox.ended}"
 
     def _seek(self, mailbox: Mailbox) -> None:
         """Ask every adapter what it serves, and ours for the lease."""
@@ -246,11 +273,14 @@ class ServedInstrument:
         known = sorted({n for a in here for n in a.about.get("instruments", {})})
         self._why_not = f"no adapter serves it; served there: {', '.join(known) or 'nothing'}"
 
-    def _send_asked(self, mailbox: Mailbox, now_s: float) -> None:
+    def _take_asked(self) -> None:
         while not self._told.asked.empty():
             asked = self._told.asked.get()
-            key: object = asked.message.key if isinstance(asked.message, Command) else None
-            self._asked[key or getattr(asked.message, "request", "")] = asked
+            message = asked.message
+            self._asked[message.key if isinstance(message, Command) else message.request] = asked
+
+    def _send_asked(self, mailbox: Mailbox, now_s: float) -> None:
+        self._take_asked()
         while not self._told.aborted.empty():
             found = self._asked.get(self._told.aborted.get())
             if found is not None:
@@ -337,16 +367,22 @@ class ServedInstrument:
 
 
 def _identity(folder: Path) -> tuple[str, "itertools.count[int]"]:
-    """Return the campaign of a folder, and its next step."""
-    file = folder / "campaign.txt"
+    """Return the campaign of a folder, and its next step; mend a line that a crash has torn."""
+    file, log = folder / "campaign.txt", folder / COMMANDS
     if not file.exists():
-        file.write_text(f"by-hand-{secrets.token_hex(6)}", encoding="utf-8")
-    done = 0
-    log = folder / "commands.jsonl"
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines()
-        done = sum('"action":' in line for line in lines)
-    return file.read_text(encoding="utf-8").strip(), itertools.count(done + 1)
+        write_whole(file, f"by-hand-{secrets.token_hex(6)}".encode())
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    if text and not text.endswith("\n"):
+        # what is written next must not hang on to half a line
+        with log.open("a", encoding="utf-8") as end:
+            end.write("\n")
+    steps = [0]
+    for line in text.splitlines():
+        try:
+            steps.append(int(json.loads(line)["key"].split("/")[-2]))
+        except ValueError:
+            continue  # torn: it was never sent
+    return file.read_text(encoding="utf-8").strip(), itertools.count(max(steps) + 1)
 
 
 def _error(outcome: Outcome, result: Any) -> LabError:

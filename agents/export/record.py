@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from twinloop.agents.campaign.events import Commanded, Computed, Decided, Leased, Settled
 from twinloop.agents.export.contracts import Contracts
-from twinloop.agents.report.history import JOURNAL, History, Step, TrialHistory, history_of
+from twinloop.agents.report.history import (
+    JOURNAL,
+    History,
+    Step,
+    TrialHistory,
+    history_of,
+    read_stored,
+)
 from twinloop.errors import ArgumentError, ConfigError, ConfigProblem, FrameError, LabError
 from twinloop.ids import CommandKey
 from twinloop.log.interface import Stored
@@ -171,7 +178,7 @@ def read_run(folder: Path) -> RunRecord:
     reader = open_readonly(folder / JOURNAL)
     stamps: dict[int, str] = {}
     try:
-        history = history_of(_stamped(_read(reader), stamps))
+        history = history_of(_stamped(read_stored(reader), stamps))
         history.log_id = reader.log_id
         history.check = _check(reader, history.n_events)
     finally:
@@ -183,17 +190,6 @@ def read_run(folder: Path) -> RunRecord:
     if amiss:
         record.notes.append(amiss)
     return record
-
-
-def _read(reader: LogReader) -> Iterator[Stored | str]:
-    seq = 0
-    try:
-        for stored in reader.read():
-            seq = stored.seq
-            yield stored
-    # a damaged page or a torn body may show itself in any of these ways
-    except Exception as err:  # noqa: BLE001 - the events before it are still worth having
-        yield f"the journal cannot be read after event {seq}: {type(err).__name__}: {err}"
 
 
 def _stamped(events: Iterable[Stored | str], stamps: dict[int, str]) -> Iterator[Stored | str]:

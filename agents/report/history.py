@@ -4,7 +4,7 @@ Unlike the fold of `twinloop.agents.campaign.state` this reading never refuses: 
 be understood is noted and left out, and whatever stands beside it is still shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,7 @@ from twinloop.log.interface import Stored
 from twinloop.log.sqlite import LogReader, open_readonly
 
 __all__ = ["JOURNAL", "History", "Step", "TrialHistory", "history_of", "read_history"]
+__all__ += ["read_stored"]
 
 JOURNAL = "journal.db"
 _READS = 3
@@ -192,7 +193,7 @@ def read_history(evidence: Evidence) -> History:
     """
     reader = open_readonly(evidence.folder / JOURNAL)
     try:
-        history = history_of(_read(reader))
+        history = history_of(read_stored(reader))
         history.log_id = reader.log_id
         history.check = _check(reader)
         if history.check != "intact":
@@ -231,7 +232,8 @@ def history_of(stored: Iterable[Stored | str]) -> History:
     return history
 
 
-def _read(reader: LogReader) -> Iterable[Stored | str]:
+def read_stored(reader: LogReader) -> Iterator[Stored | str]:
+    """Yield every event, and a word on where reading ended when the journal is damaged."""
     seq = 0
     try:
         for stored in reader.read():

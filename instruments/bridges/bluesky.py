@@ -50,6 +50,7 @@ from twinloop.instruments.interface import (
     Done,
     Instrument,
     NotDone,
+    NotTouched,
     OnSilence,
     Partial,
     ReadoutMethod,
@@ -213,13 +214,17 @@ class BlueskyInstrument(Instrument):
         """Run a plan and return its documents.
 
         Raises:
+            NotTouched: the disk does not take its documents; nothing has moved.
             PlanFailed: it raised, or was aborted by its own device.
             asyncio.CancelledError: aborted; the engine has cleaned up.
         """
         if self._thread is None:
             raise Disconnected(f"devices of {type(self).__name__}", 0.0, "call connect first")
         command = self.command
-        file = RunFile(self.folder, command.key, action)
+        try:
+            file = RunFile(self.folder, command.key, action)
+        except OSError as err:
+            raise NotTouched(f"{action}: its documents cannot be kept ({err}); make room") from err
         told = {
             "campaign": command.key.campaign, "trial": command.key.trial, "step": command.key.step,
             "attempt": command.key.attempt, "sample": command.sample or "", **metadata,

@@ -24,6 +24,7 @@ Source: DTMicroscope 17245ba (2025-12-17), server/server_stem.py and server/serv
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import math
 import socket
 from abc import abstractmethod
@@ -34,7 +35,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field, PositiveFloat, PrivateAttr
 
-from twinloop.errors import ArgumentError, Disconnected, LabError
+from twinloop.errors import ArgumentError, Disconnected, LabError, describe_error
 from twinloop.instruments.bridges.foreign import DriverThread
 from twinloop.instruments.interface import (
     Instrument,
@@ -60,6 +61,8 @@ __all__ = [
     "ServerComplaint",
     "array_of",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 * 2**20
 _MAX_MESSAGE = 512 * 2**20
@@ -357,9 +360,11 @@ class MicroscopeServer(Instrument):
     def _drop(self) -> None:
         proxy, self._proxy = self._proxy, None
         if proxy is not None:
-            with contextlib.suppress(Exception):  # it is being given up
+            try:
                 proxy._pyroClaimOwnership()  # noqa: SLF001
                 proxy._pyroRelease()  # noqa: SLF001
+            except Exception as err:  # noqa: BLE001 - a broken line, which is given up
+                _LOG.warning("closing %s: %s", self.uri, describe_error(err))
 
     def _cut(self) -> None:
         """End a call that runs in another thread."""

@@ -28,9 +28,9 @@ at a time; coroutines are awaited.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -38,7 +38,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import numpy as np
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, create_model
 
-from twinloop.errors import ArgumentError, Disconnected
+from twinloop.errors import ArgumentError, Disconnected, describe_error
 from twinloop.instruments.bridges.foreign import (
     DriverThread,
     Reconciler,
@@ -60,6 +60,8 @@ from twinloop.limits import Limit, limit_of
 from twinloop.units import Unit, unit_of
 
 __all__ = ["Does", "ObjectInstrument", "bridge"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,10 @@ def _base(
             if thread is not None:
                 thread.close()
             if made is not None and close_with is not None:
-                with contextlib.suppress(Exception):  # it is being given up
+                try:
                     getattr(made, close_with)()
+                except Exception as err:  # noqa: BLE001 - the author's driver, which is given up
+                    _LOG.warning("%s of %s: %s", close_with, about.name, describe_error(err))
 
         def is_busy(self) -> bool | None:
             """Ask the object, where it can tell."""

@@ -5,6 +5,7 @@ plan is over, each durable, so that a restarted adapter can tell what became of 
 began; a last line, it ended so; otherwise it was cut, and the documents say how far it came.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -103,13 +104,23 @@ class RunFile:
         folder: of all files.
         key: of the command.
         action: its name.
+
+    Raises:
+        OSError: the disk does not take it; no file is left.
     """
 
     def __init__(self, folder: Path, key: CommandKey, action: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = self.path(folder, key).open("w", encoding="utf-8")
-        self._write(_BEGIN, {"key": str(key), "action": action})
-        self.sync()
+        path = self.path(folder, key)
+        self._file: TextIO = path.open("w", encoding="utf-8")
+        try:
+            self._write(_BEGIN, {"key": str(key), "action": action})
+            self.sync()
+        except OSError:
+            with contextlib.suppress(OSError):  # the same disk, once more
+                self._file.close()
+            path.unlink()
+            raise
 
     @staticmethod
     def path(folder: Path, key: CommandKey) -> Path:

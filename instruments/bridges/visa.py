@@ -58,6 +58,8 @@ __all__ = ["Scpi", "ScpiError", "VisaInstrument", "scpi_instrument"]
 
 _STEP_S = 0.1
 _MAX_ERRORS = 32
+# SCPI-1999, volume 1, 7.2.1.4 and 7.2.1.5: infinity is 9.9E37, "not a number" 9.91E37
+_NO_NUMBER = 9.9e37
 _NO_ERROR = re.compile(r"^\s*\+?0\b")
 _ERROR = re.compile(r"^\s*([+-]?\d+)\s*,?\s*(.*)$", re.DOTALL)
 
@@ -369,7 +371,10 @@ async def _ramp(
 ) -> None:
     """Approach a value in steps, none faster than its rate allows."""
     query = does.ramp_from.get(key) or does.read_back[key][0]
-    now, aim = float(await instrument.thread.run(instrument.ask, query)), float(arguments[key])
+    answer, aim = await instrument.thread.run(instrument.ask, query), float(arguments[key])
+    now = float(_value(answer, float))
+    if not abs(now) < _NO_NUMBER:
+        raise ScpiError(query, f"{answer}: no place where a ramp could begin")
     step = rate * _STEP_S
     while abs(aim - now) > step:
         now += step if aim > now else -step

@@ -75,7 +75,7 @@ __all__ = [
     "encode_message",
 ]
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 _MAX_DEPTH = 8
 
 

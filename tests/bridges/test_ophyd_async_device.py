@@ -24,6 +24,7 @@ from twinloop.agents.bridges.served_instrument import ServedInstrument
 from twinloop.agents.hub.process import Hub
 from twinloop.clocks import RealWireClock
 from twinloop.errors import ArgumentError, Disconnected, StepFailed
+from twinloop.instruments.locks import LockTaken
 from twinloop.instruments.server import READY
 from twinloop.instruments.spec import AdapterSpec, class_path
 from twinloop.instruments.testing import Furnace, FurnaceLine
@@ -232,3 +233,60 @@ def test_a_wrong_name_is_said_at_once(bench: Bench, tmp_path: Path) -> None:
         pytest.raises(Disconnected, match="held by another"),
     ):
         ServedInstrument(hub, "furnace", folder=tmp_path / "b", find_s=6.0)
+
+
+def test_who_stops_waiting_for_a_readout_does_not_end_the_holder(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with ServedInstrument(bench.hub.endpoint, "furnace", folder=tmp_path, sample="s1") as furnace:
+
+        async def leave() -> None:
+            reading = asyncio.ensure_future(asyncio.wrap_future(furnace.read("temperature_K")))
+            await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+
+        for _ in range(3):
+            asyncio.run(leave())
+        assert furnace.read("temperature_K").result(LIMIT_S) == 293.0
+        assert furnace.do("heat", target_K=400.0).result(LIMIT_S) == 400.0
+
+
+def test_a_full_disk_ends_the_holder_and_whoever_waits_hears_of_it(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ServedInstrument(bench.hub.endpoint, "furnace", folder=tmp_path, sample="s1") as furnace:
+        keep = furnace._keep
+
+        def full(line: Any) -> None:
+            if "outcome" in line:
+                raise OSError(28, "No space left on device")
+            keep(line)
+
+        monkeypatch.setattr(furnace, "_keep", full)
+        with pytest.raises(Disconnected, match="No space left"):
+            furnace.do("heat", target_K=450.0).result(LIMIT_S)
+        with pytest.raises(Disconnected, match="No space left"):
+            furnace.do("heat", target_K=460.0)
+    # nothing was acknowledged: told again to the same folder, once there is room
+    with ServedInstrument(
+        bench.hub.endpoint, "furnace", folder=tmp_path, sample="s1", find_s=LIMIT_S
+    ) as again:
+        await_true(lambda: again.outcomes)
+        assert [o.result for o in again.outcomes.values()] == [450.0]
+
+
+def test_one_folder_has_one_holder_and_no_key_twice(bench: Bench, tmp_path: Path) -> None:
+    with ServedInstrument(bench.hub.endpoint, "furnace", folder=tmp_path, sample="s1") as furnace:
+        furnace.do("heat", target_K=400.0).result(LIMIT_S)
+        with pytest.raises(LockTaken):
+            ServedInstrument(bench.hub.endpoint, "furnace", folder=tmp_path)
+    log = tmp_path / "commands.jsonl"
+    log.write_text(log.read_text() + '{"key": "by-hand/by-hand/2/1", "action": "he')
+    for step in ("2", "3"):
+        with ServedInstrument(
+            bench.hub.endpoint, "furnace", folder=tmp_path, sample="s1", find_s=LIMIT_S
+        ) as furnace:
+            future = furnace.do("heat", target_K=401.0)
+            assert future.result(LIMIT_S) == 401.0
+            assert vars(future)["key"].step == step

@@ -114,3 +114,26 @@ def test_a_driver_may_use_its_buffer_again(tmp_path, monkeypatch) -> None:
     assert found == [1, 2, 3]
     streams.stop()
     depot.stop()
+
+
+def test_what_no_stream_can_carry_is_lost_and_the_next_element_is_not(tmp_path) -> None:
+    depot = DepotServer(tmp_path)
+    depot.start()
+    streams = LiveStreams()
+    streams.aim("camera", depot.endpoint, "c/t/record/1")
+    emit = streams.emit_of("camera")
+    with StreamSubscriber(depot.endpoint, "camera.frames") as subscriber:
+        while not subscriber.poll(0.05):
+            emit("frames", {}, {})
+        n_before = streams.n_lost
+        emit("frames", {"level": float("nan")}, {})
+        emit("frames", {"level": object()}, {})  # type: ignore[dict-item]
+        emit("frames", {}, {"frame": np.array([object()])})
+        emit("frames", {}, {"frame": np.array(["text"])})
+        found: list[float] = []
+        while not found:
+            emit("frames", {"level": 1.0}, {})
+            found = [e.about["level"] for e in subscriber.poll(0.05) if "level" in e.about]
+    assert streams.n_lost - n_before == 4
+    streams.stop()
+    depot.stop()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import zmq
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from twinloop.clocks import RealWireClock, WireClock
 from twinloop.errors import MessageRejected
@@ -120,7 +121,8 @@ class StreamPublisher(_Line):
                 before they came here; counted here without it.
 
         Raises:
-            MessageRejected: too many or too large.
+            MessageRejected: too many or too large, or what no JSON can say, such as NaN.
+            FrameError: an array of anything but numbers.
         """
         if key != self._key:
             self._key, self._n = key, 0
@@ -132,7 +134,10 @@ class StreamPublisher(_Line):
         )
         if len(refs) >= MAX_DEPOT_FRAMES or sum(ref.nbytes for ref in refs) > CHUNK_BYTES:
             raise MessageRejected("size", f"8 arrays and {CHUNK_BYTES} bytes allowed in a stream")
-        word = Publish(stream=self.stream, key=key, n=self._n, about=about, arrays=refs)
+        try:
+            word = Publish(stream=self.stream, key=key, n=self._n, about=about, arrays=refs)
+        except ValidationError as err:
+            raise MessageRejected("element", str(err)) from err
         self._n += 1
         is_sent = self._put([encode_word(word), *map(as_bytes, arrays.values())])
         self.n_lost += not is_sent

@@ -25,6 +25,7 @@ from twinloop.instruments.interface import (
     Done,
     Limit,
     NotDone,
+    NotTouched,
     OnSilence,
     Partial,
     Recovery,
@@ -260,6 +261,22 @@ def test_a_killed_process_leaves_documents_that_tell(ophyd_line: Any) -> None:
     verdict = asyncio.run(reconcile(ophyd_line, asked))
     assert isinstance(verdict, Partial)
     assert (verdict.what["status"], verdict.what["n_events"]) == ("cut", 1)
+
+
+def test_a_full_disk_stops_a_plan_before_anything_moves(
+    ophyd_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import twinloop.instruments.bridges.run_documents as kept
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept.os, "fsync", full)
+    before = ophyd_line.device("motor").position
+    ophyd_line.begin(command("scan"))
+    with pytest.raises(NotTouched, match="make room"):
+        asyncio.run(ophyd_line.scan(start_mm=5.0, stop_mm=6.0, n_points=2))
+    assert ophyd_line.device("motor").position == before
 
 
 def test_what_cannot_be_bridged_is_said() -> None:

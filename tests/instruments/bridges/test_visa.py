@@ -145,6 +145,22 @@ def test_a_rate_limit_is_kept_by_steps(supply: Any) -> None:
     assert asked(supply, "VOLT?") == "0.000"
 
 
+@pytest.mark.parametrize("answer", ["NAN", "9.91E37", "INF"])
+def test_a_ramp_that_begins_nowhere_is_not_begun(
+    supply: Any, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = supply.ask
+    told: list[str] = []
+    monkeypatch.setattr(
+        type(supply), "ask", lambda _, query: answer if query == "VOLT?" else ask(query)
+    )
+    monkeypatch.setattr(type(supply), "tell", lambda _, line: told.append(line))
+    with pytest.raises(ScpiError, match="no place where a ramp could begin"):
+        asyncio.run(supply.ramp(voltage_V=6.0))
+    assert not told
+    monkeypatch.undo()
+
+
 def test_what_the_instrument_refuses_did_not_happen(supply: Any) -> None:
     with pytest.raises(NotTouched, match=r"-113.*FROBNICATE"):
         asyncio.run(supply.nonsense())
