@@ -1,10 +1,11 @@
 """Grow a film, look at it as far as it is worth it, and say how good it is.
 
 The point says how to grow and which of three looks to take: `look_stm`, `look_xrd`, `look_stem`, each
-taken at 0.5 and above; what a look costs in hours stands in the laboratory file, with its instrument. RHEED watches every film. The film goes to the tip first, while its surface is
-clean, then to the X-rays, which do it no harm, and to the electron beam last, because a lamella is cut
-out of it there. Instruments that are not asked are given back at once, the others one by one, so that
-the next film grows while this one is looked at.
+taken at 0.5 and above; what a look costs in hours stands in the laboratory file, with its instrument.
+RHEED watches every film. The film goes to the tip first, while its surface is clean, then to the X-rays,
+which do it no harm, and to the electron beam last, because a lamella is cut out of it there. Instruments
+that are not asked are given back at once, the others one by one, so that the next film grows while this
+one is looked at.
 
 A film that was looked at is judged twice: by all that was seen of it, and by diffraction alone, as a
 film that nobody looked at would have been. The difference is what the looks were worth.

@@ -141,7 +141,10 @@ async def by_xrays(xrd: XRD, analyst: XRDAnalyst) -> Sight:
     await xrd.align(two_theta_deg=SUBSTRATE_002_DEG)
     scan = await xrd.scan(start_deg=25.0, stop_deg=39.0, step_deg=0.05, count_s=4.0)
     film = await analyst.film(
-        two_theta_deg=scan.two_theta_deg, counts=scan.counts, count_s=scan.count_s
+        two_theta_deg=scan.two_theta_deg,
+        counts=scan.counts,
+        count_s=scan.count_s,
+        live_s=scan.live_s,
     )
     return Sight({"thickness": film.thickness_ML}, {"thickness": film.thickness_sd_ML})
 
