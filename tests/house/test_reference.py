@@ -8,7 +8,7 @@ import typer.main
 
 from twinloop.agents.campaign.events import Event
 from twinloop.agents.cli.main import app
-from twinloop.messages import Message
+from twinloop.messages import WIRE_VERSION, Message
 
 
 def page(repository, name):
@@ -56,6 +56,7 @@ def kinds_written(text, heading):
 
 def test_the_page_of_messages_has_every_kind(repository):
     text = page(repository, "messages.md")
+    assert f"Wire version {WIRE_VERSION}." in text
     assert kinds_written(text, "Agent and|Conductor and") == kinds_of(Message)
 
 

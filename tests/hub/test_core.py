@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from twinloop.agents.hub.core import HubCore, HubSend, Route
-from twinloop.messages import Beat, Bye, Hello, OutcomeAck, Watch
+from twinloop.messages import WIRE_VERSION, Beat, Bye, Hello, OutcomeAck, Watch
 
 
 def hello(name="planner", incarnation="a1", **more):
@@ -112,8 +112,8 @@ def test_another_wire_version_is_refused_with_both_named():
 
 
 def test_a_wire_version_in_common_is_enough():
-    (send,) = HubCore("h1", 1).receive(b"c1", hello(wire=(1, 7)), 0.0)
-    assert send.message.wire == 1
+    (send,) = HubCore("h1", 1).receive(b"c1", hello(wire=(WIRE_VERSION, 7)), 0.0)
+    assert send.message.wire == WIRE_VERSION
 
 
 def test_the_number_of_agents_is_bounded():
