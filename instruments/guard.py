@@ -30,26 +30,32 @@ class GuardFailed(LabError):
 
 
 class Guard:
-    """One watchdog process; used by one thread.
+    """One watchdog process; used by one thread. It loads, and connects to nothing before `begin`.
 
     Args:
         spec_path: specification of the adapter.
-        life: which life of the adapter it guards.
-        log_path: takes its words; not this process's pipe, which would then outlive it.
+        folder: of the adapter; a file there takes the watchdog's words, not this process's pipe,
+            which would then outlive it.
+
+    Raises:
+        OSError: the process cannot be started.
     """
 
-    def __init__(self, spec_path: Path, life: str, log_path: Path) -> None:
+    def __init__(self, spec_path: Path, folder: Path) -> None:
         command = [
-            sys.executable, "-m", "twinloop.instruments.watchdog",
-            "--spec", str(spec_path), "--life", life,
+            sys.executable, "-m", "twinloop.instruments.watchdog", "--spec", str(spec_path),
         ]  # fmt: skip
-        with log_path.open("ab") as log:
+        with (folder / "watchdog.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
             )
         self._lines: Queue[bytes | None] = Queue(_WAITING_LINES)
         self._writer = threading.Thread(target=self._write_all, daemon=True)
         self._writer.start()
+
+    def begin(self, life: str) -> None:
+        """Have it connect to the devices and guard a life of the adapter; before any other word."""
+        self._lines.put_nowait(f"life {life}\n".encode())
 
     def await_ready(self) -> None:
         """Return when it has its connections.
@@ -81,7 +87,7 @@ class Guard:
             _LOG.error("the watchdog does not read: it cannot be asked to secure %s", instrument)
 
     def dismiss(self) -> None:
-        """Tell it that all is well, and wait for its end."""
+        """Tell it that all is well, and wait for its end; again is harmless."""
         with contextlib.suppress(Full):
             self._lines.put_nowait(b"bye\n")
         self._end()

@@ -2,196 +2,34 @@
 
     python -m twinloop.instruments.server --spec adapter.json
 
-It holds a lock on its folder, keeps ledger, spool and telemetry there, starts a watchdog with a
-connection of its own, and ends on SIGTERM, Ctrl-C or (with `--exit-with-stdin`) when its parent is
-gone, after every instrument is in its safe state.
+Its watchdog is started before anything heavy is imported here: the two processes load side by side.
 """
 
 import argparse
+import json
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twinloop.errors import LabError
-from twinloop.ids import new_incarnation
-from twinloop.instruments.guard import Guard, sync_file
-from twinloop.instruments.interface import Instrument
-from twinloop.instruments.locks import FolderLock
-from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, make_instruments
-from twinloop.instruments.watchdog_notes import (
-    ADAPTER_LOCK,
-    LIFE,
-    WATCHDOG_LOCK,
-    drop_notes,
-    read_notes,
-)
-from twinloop.log.interface import LogFailed
+from twinloop.instruments.guard import Guard
 
-if TYPE_CHECKING:
-    from twinloop.instruments.adapter_server import AdapterServer
-    from twinloop.log.sqlite import SqliteLog
-
-__all__ = ["AdapterSpec", "InstrumentSpec", "main", "serve"]
+__all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
-READY = "ready.txt"
-_SPEC = "adapter-spec.json"
-_PREDECESSOR_S = 5.0
-# a command waits for the interpreter no longer than this while frames are being streamed [s]
-_SWITCH_S = 5e-4
 
 
-def serve(spec: AdapterSpec, *, exit_with_stdin: bool = False) -> int:
-    """Serve the instruments of a specification until told to end; return the exit status.
-
-    Call it in the main thread of a process. `folder/ready.txt` appears when the instruments are
-    connected and guarded.
-
-    Args:
-        spec: what to serve, and where.
-        exit_with_stdin: end when standard input closes, because the parent is gone.
-
-    Raises:
-        LockTaken: another adapter, or the watchdog of one, holds the folder.
-        JournalCorrupt: the ledger was damaged.
-        ArgumentError: a class that cannot be found, or a scaled clock for a real instrument.
-        ConfigError: settings that a class does not take.
-        GuardFailed: the watchdog cannot connect to the devices.
-    """
-    folder = spec.folder
-    sys.setswitchinterval(_SWITCH_S)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / READY).unlink(missing_ok=True)
-    instruments = make_instruments(spec)
-    lock = FolderLock(folder / ADAPTER_LOCK, wait_s=_PREDECESSOR_S)
-    life = new_incarnation()
-    sync_file(folder / LIFE, life)
-    # an earlier life's watchdog sees this life and stands down; its notes are complete after that
-    FolderLock(folder / WATCHDOG_LOCK, wait_s=_PREDECESSOR_S).release()
-    spec.write(folder / _SPEC)
-    guards = _Guards(folder, life)
-    log: SqliteLog | None = None
+def _early_guard(spec: Path) -> Guard | None:
+    """Return a watchdog that loads and waits; None where the file has no folder to guard."""
     try:
-        log = _open_ledger(spec.ledger_path)
-        # before anything is answered from it: a damaged ledger knows nothing of what was done
-        log.verify()
-        server = _server(spec, instruments, log, life, guards)
-        server.when_ready(lambda: sync_file(folder / READY, f"{life}\n"))
-        _end_on_signals(server)
-        if exit_with_stdin:
-            threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
-        ended = server.run()
-    finally:
-        (folder / READY).unlink(missing_ok=True)
-        guards.dismiss_unused()
-        _close(log)
-        lock.release()
-    _LOG.info("ends: %s", ended.reason)
-    return ended.code
-
-
-def _open_ledger(path: Path) -> "SqliteLog":
-    from twinloop.log.sqlite import SqliteLog
-
-    return SqliteLog(path, log_id=f"ledger-{new_incarnation()}")
-
-
-class _Guards:
-    """Watchdogs of one life: the first starts at once, beside the imports of this process."""
-
-    def __init__(self, folder: Path, life: str) -> None:
-        self._folder, self._life = folder, life
-        self._first: Guard | None = self._start()
-
-    def take(self) -> Guard:
-        """Return the first one, and later a new one."""
-        first, self._first = self._first, None
-        return first or self._start()
-
-    def dismiss_unused(self) -> None:
-        """End the first one if nobody took it."""
-        if self._first is not None:
-            self.take().dismiss()
-
-    def _start(self) -> Guard:
-        return Guard(self._folder / _SPEC, self._life, self._folder / "watchdog.log")
-
-
-def _server(
-    spec: AdapterSpec,
-    instruments: dict[str, Instrument],
-    log: "SqliteLog",
-    life: str,
-    guards: _Guards,
-) -> "AdapterServer":
-    from twinloop.clocks import ScaledLabClock
-    from twinloop.instruments.adapter_server import AdapterServer
-    from twinloop.instruments.rules import AdapterSettings
-    from twinloop.instruments.spool import DiskSpool
-    from twinloop.instruments.telemetry import TelemetryFile
-
-    folder = spec.folder
-    settings = AdapterSettings(
-        clock_factor=spec.clock_factor,
-        spool_limit_bytes=spec.spool_limit_bytes,
-        spool_reserve_bytes=spec.spool_reserve_bytes,
-        finish_s=spec.finish_s,
-    )
-    return AdapterServer(
-        instruments,
-        agent=spec.agent,
-        hub=spec.hub,
-        log=log,
-        spool=DiskSpool(folder / "spool"),
-        clock=ScaledLabClock(spec.clock_factor),
-        settings=settings,
-        notes=read_notes(folder),
-        start_guard=guards.take,
-        read_notes=lambda: read_notes(folder),
-        drop_notes=lambda: drop_notes(folder),
-        telemetry=TelemetryFile(folder / "telemetry.jsonl"),
-        telemetry_s=spec.telemetry_s,
-        stop_endpoint=spec.stop_endpoint or "",
-        incarnation=life,
-    )
-
-
-def _close(log: "SqliteLog | None") -> None:
-    try:
-        if log is not None:
-            log.close()
-    except LogFailed as err:
-        _LOG.error("the ledger: %s", err)
-
-
-def _end_on_signals(server: "AdapterServer") -> None:
-    asked = threading.Event()
-    reasons: list[str] = []
-
-    def wait() -> None:
-        asked.wait()
-        server.stop(reasons[0])
-
-    def note(number: int, _frame: object) -> None:
-        # a handler interrupts this very thread anywhere: it must take no lock that may be held
-        reasons.append(signal.Signals(number).name)
-        asked.set()
-
-    threading.Thread(target=wait, name="signals", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
-
-
-def _end_with_stdin(server: "AdapterServer") -> None:
-    # unbuffered: a thread that waits in a buffer's lock would abort the interpreter at its end
-    while os.read(sys.stdin.fileno(), 4096):
-        continue
-    server.stop("the parent is gone")
+        folder = Path(json.loads(spec.read_text(encoding="utf-8"))["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return Guard(spec, folder)
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        # whoever reads the file in earnest says what is wrong with it
+        _LOG.debug("no watchdog yet: %s", err)
+        return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,11 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="adapter: %(message)s")
+    guard = _early_guard(options.spec)
     try:
-        return serve(AdapterSpec.read(options.spec), exit_with_stdin=options.exit_with_stdin)
+        from twinloop.instruments.serving import serve
+        from twinloop.instruments.spec import AdapterSpec
+
+        spec = AdapterSpec.read(options.spec)
+        return serve(spec, exit_with_stdin=options.exit_with_stdin, guard=guard)
     except LabError as err:
         _LOG.error("%s", err)
         return 2
+    finally:
+        if guard is not None:
+            guard.dismiss()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The watchdog: a process of its own, with its own connection, that outlives the adapter.
 
-The adapter starts it as `python -m twinloop.instruments.watchdog --spec FILE --life WORD` and writes
-a line to its standard input now and then. When the pipe closes (the adapter died) or stays silent
+The adapter starts it as `python -m twinloop.instruments.watchdog --spec FILE`, says `life WORD` when it
+holds its folder (only then are the devices touched), and writes a line to its standard input now and
+then. When the pipe closes (the adapter died) or stays silent
 (it hangs), each instrument gets what its last action declares for silence:
 
 - `safe_state`: at once;
@@ -23,6 +24,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from io import RawIOBase
 from pathlib import Path
 
 from twinloop.clocks import RealWireClock, ScaledLabClock, WireClock
@@ -30,7 +32,7 @@ from twinloop.errors import JournalCorrupt, LabError, describe_error
 from twinloop.instruments.interface import Instrument, OnSilence
 from twinloop.instruments.ledger import LedgerState
 from twinloop.instruments.locks import FolderLock, LockTaken
-from twinloop.instruments.spec import AdapterSpec, make_instruments
+from twinloop.instruments.spec import AdapterSpec, load_class, make_instruments
 from twinloop.instruments.watchdog_notes import (
     ADAPTER_LOCK,
     LIFE,
@@ -233,17 +235,30 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
+def _life(lines: RawIOBase) -> str:
+    """Return which life of the adapter is to be guarded; "" when it ended without one."""
+    word, _, life = lines.readline().decode("utf-8", "replace").strip().partition(" ")
+    return life if word == "life" else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the watchdog and return its exit status."""
     parser = argparse.ArgumentParser(prog="twinloop watchdog", description=__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="specification of the adapter")
-    parser.add_argument("--life", required=True, help="which life of the adapter is guarded")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="watchdog: %(message)s")
     # Ctrl-C reaches the whole group; the adapter decides how things end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # unbuffered: a thread that waits in a buffer's lock would abort the interpreter at its end
+    lines = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     try:
         spec = AdapterSpec.read(options.spec)
+        for name, one in spec.instruments.items():
+            load_class(one.cls, name)
+        life = _life(lines)
+        if not life:
+            # the adapter ended before it held its folder: there is nothing to guard
+            return 0
         lock = FolderLock(spec.folder / WATCHDOG_LOCK, wait_s=5.0)
         instruments = make_instruments(spec)
         for instrument in instruments.values():
@@ -255,9 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as err:  # noqa: BLE001 - actor boundary: the author's connect
         _say(f"failed {describe_error(err)}")
         return 2
-    watchdog = Watchdog(spec, options.life, instruments)
-    # unbuffered: a thread that waits in a buffer's lock would abort the interpreter at its end
-    lines = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
+    watchdog = Watchdog(spec, life, instruments)
     listener = threading.Thread(target=watchdog.listen, args=(lines,), daemon=True)
     listener.start()
     _say("ready")

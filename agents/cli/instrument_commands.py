@@ -62,7 +62,7 @@ def serve_instruments(
 
     from twinloop.agents.config.adapter import adapter_spec
     from twinloop.agents.config.interface import load_laboratory
-    from twinloop.instruments.server import serve
+    from twinloop.instruments.serving import serve
 
     chosen = folder or Path("adapters") / adapter
     spec = adapter_spec(load_laboratory(lab), adapter, hub=hub, folder=chosen, machine=machine)

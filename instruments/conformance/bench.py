@@ -19,7 +19,7 @@ from twinloop.instruments.conformance.record import Record
 from twinloop.instruments.conformance.recorder import recorded_path
 from twinloop.instruments.interface import Instrument
 from twinloop.instruments.locks import FolderLock
-from twinloop.instruments.server import READY
+from twinloop.instruments.serving import READY
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
 from twinloop.instruments.watchdog_notes import WATCHDOG_LOCK
 from twinloop.messages import (

@@ -26,7 +26,7 @@ from twinloop.agents.bridges.served_instrument import ServedInstrument
 from twinloop.agents.hub.process import Hub
 from twinloop.clocks import RealWireClock
 from twinloop.errors import ArgumentError, StepFailed
-from twinloop.instruments.server import READY
+from twinloop.instruments.serving import READY
 from twinloop.instruments.spec import AdapterSpec, class_path
 from twinloop.instruments.stem.interface import STEM, Diffraction, Micrograph, Spectrum
 from twinloop.instruments.stem.twin import STEMTwin

@@ -25,7 +25,7 @@ from twinloop.agents.hub.process import Hub
 from twinloop.clocks import RealWireClock
 from twinloop.errors import ArgumentError, Disconnected, StepFailed
 from twinloop.instruments.locks import LockTaken
-from twinloop.instruments.server import READY
+from twinloop.instruments.serving import READY
 from twinloop.instruments.spec import AdapterSpec, class_path
 from twinloop.instruments.testing import Furnace, FurnaceLine
 

@@ -15,6 +15,7 @@ PROCESSES = {
     "twinloop.agents.runtime.janitor": HEAVY,
     "twinloop.agents.runtime.crew": HEAVY,
     "twinloop.instruments.server": (*HEAVY, "psutil", "pint"),
+    "twinloop.instruments.serving": (*HEAVY, "psutil", "pint"),
     "twinloop.instruments.watchdog": (*HEAVY, "psutil", "pint"),
     "twinloop.agents.campaign.conductor": HEAVY,
     "twinloop.agents.runtime.worker": HEAVY,

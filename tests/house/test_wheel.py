@@ -27,6 +27,7 @@ CONTROL_PC = (
     "twinloop.instruments.mbe",
     "twinloop.instruments.rheed",
     "twinloop.instruments.server",
+    "twinloop.instruments.serving",
     "twinloop.instruments.watchdog",
     "twinloop.instruments.testing",
     "twinloop.wire.mailbox",

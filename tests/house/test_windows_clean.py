@@ -17,12 +17,13 @@ import psutil
 import pytest
 
 from twinloop.clocks import RealWireClock
-from twinloop.instruments.server import READY
+from twinloop.instruments.serving import READY
 from twinloop.instruments.spec import AdapterSpec, class_path
 from twinloop.instruments.testing import Furnace
 
 ENTRANCES = (
     "twinloop.instruments.server",
+    "twinloop.instruments.serving",
     "twinloop.instruments.watchdog",
     "twinloop.instruments.conformance.suite",
     "twinloop.agents.hub.process",

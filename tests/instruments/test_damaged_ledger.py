@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from twinloop.errors import JournalCorrupt
-from twinloop.instruments.server import serve
+from twinloop.instruments.serving import serve
 from twinloop.instruments.spec import AdapterSpec
 from twinloop.log.interface import Entry
 from twinloop.log.sqlite import SqliteLog

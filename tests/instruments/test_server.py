@@ -20,7 +20,7 @@ from twinloop.clocks import RealWireClock, ScaledLabClock
 from twinloop.instruments.adapter_server import AdapterServer, ThreadAdapter, serve_in_thread
 from twinloop.instruments.ledger import LedgerState
 from twinloop.instruments.locks import FolderLock
-from twinloop.instruments.server import READY
+from twinloop.instruments.serving import READY
 from twinloop.instruments.spec import AdapterSpec, InstrumentSpec, class_path
 from twinloop.instruments.spool import MemorySpool
 from twinloop.instruments.testing import Furnace, FurnaceLine, furnace_command
@@ -549,6 +549,24 @@ def test_a_second_adapter_on_the_same_folder_does_not_start(lab: Lab) -> None:
     )
     assert second.returncode == 2
     assert b"held by another process" in second.stderr
+    assert lab.line.count("off") == 0
+    assert _watchdog_of(lab) != 0
+
+
+@pytest.mark.parametrize("word", [b"", b"bye\n", b"beat\n"])
+def test_a_watchdog_that_is_given_no_life_touches_no_device(lab: Lab, word: bytes) -> None:
+    path = lab.folder / "spec.json"
+    lab.spec().write(path)
+    lab.spec().folder.mkdir()
+    lab.line.inject("no-line")
+    command = [sys.executable, "-m", "twinloop.instruments.watchdog", "--spec", str(path)]
+    ended = subprocess.run(command, input=word, capture_output=True, timeout=LIMIT_S, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    told = subprocess.run(
+        command, input=b"life a\n", capture_output=True, timeout=LIMIT_S, check=False
+    )
+    assert told.returncode == 2
+    assert b"nobody answers" in told.stdout
 
 
 def test_a_twin_is_served_from_a_thread_without_a_disk(lab: Lab) -> None:
