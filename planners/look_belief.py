@@ -19,7 +19,7 @@ are corrected. All of t_l, rho, lambda and the scales of f are found by maximum 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from twinloop.errors import PlanningFailed
 from twinloop.planners.space import Floats
 
-__all__ = ["Asked", "LookBelief", "Rows", "Scales", "Told"]
+__all__ = ["Asked", "LookBelief", "Rows", "Scales", "ScalesPosterior", "Told"]
 
 _MAX_ITERATIONS = 150
 _JITTER = 1e-8
@@ -161,10 +161,10 @@ class LookBelief:
         self, rows: Rows, values: Floats, scales: Scales, pending: Rows | None = None
     ) -> None:
         self.rows, self.values, self.scales = rows, values, scales
-        inner = self._inner(rows)
+        inner = _inner(scales, rows)
         self._mean_of = np.linalg.solve(inner, values - scales.mean * rows.on)
         self._seen = rows if pending is None else rows.with_rows(pending)
-        whole = inner if pending is None else self._inner(self._seen)
+        whole = inner if pending is None else _inner(scales, self._seen)
         self._root: Floats = np.linalg.cholesky(whole).astype(np.float64, copy=False)
 
     @classmethod
@@ -203,16 +203,6 @@ class LookBelief:
     def waiting_for(self, pending: Rows) -> "LookBelief":
         """Return the belief when these are under way."""
         return LookBelief(self.rows, self.values, self.scales, pending)
-
-    def shortened(self, factor: float) -> "LookBelief":
-        """Return the belief of a landscape that varies over lengths shorter by a factor."""
-        lengths = np.maximum(self.scales.lengths * factor, 1e-3)
-        return LookBelief(self.rows, self.values, replace(self.scales, lengths=lengths))
-
-    def log_likelihood(self) -> float:
-        """Return ln of the probability of what was measured."""
-        off = self.values - self.scales.mean * self.rows.on
-        return float(-0.5 * off @ self._mean_of - np.log(np.diag(self._root)).sum())
 
     def mean(self, asked: Rows) -> Floats:
         """Return the mean of quantities, shape (r,)."""
@@ -276,9 +266,10 @@ class LookBelief:
         strays: Floats = _noise(self.scales, asked)
         return strays
 
-    def _inner(self, rows: Rows) -> Floats:
-        inner: Floats = _prior_of(self.scales, rows, rows) + np.diag(_noise(self.scales, rows))
-        return inner + _JITTER * np.eye(len(inner))
+
+def _inner(scales: Scales, rows: Rows) -> Floats:
+    inner: Floats = _prior_of(scales, rows, rows) + np.diag(_noise(scales, rows) + _JITTER)
+    return inner
 
 
 def _solved(root: Floats, across: Floats) -> Floats:
@@ -314,6 +305,33 @@ def _prior(d: int, m: int) -> tuple[Floats, Floats]:
     middle = [*_START.values(), *[2.0**0.5 + 0.5 * np.log(d)] * d, *[0.0] * m]
     width = [*_WIDTH.values(), *[_LENGTH_WIDTH] * d, *[_FACTOR_WIDTH] * m]
     return np.array(middle), np.array(width)
+
+
+class ScalesPosterior:
+    """How likely vectors of scales are: a normal prior, and how well they explain what was measured.
+
+    Args:
+        rows: what was measured.
+        values: what came of it, shape (r,).
+    """
+
+    def __init__(self, rows: Rows, values: Floats) -> None:
+        self._rows, self._values = rows, values
+        self.middle, self.width = _prior(rows.x.shape[1], rows.hidden.shape[1])
+
+    def log_likelihood(self, raw: Floats) -> float:
+        """Return ln of the probability of what was measured, up to a constant."""
+        rows, scales = self._rows, Scales.of(raw, self._rows.x.shape[1])
+        try:
+            root: Floats = np.linalg.cholesky(_inner(scales, rows)).astype(np.float64, copy=False)
+        except np.linalg.LinAlgError:
+            return -np.inf
+        white = _solved(root, self._values - scales.mean * rows.on)
+        return float(-0.5 * white @ white - np.log(np.diag(root)).sum())
+
+    def belief(self, raw: Floats) -> LookBelief:
+        """Return the belief with these scales."""
+        return LookBelief(self._rows, self._values, Scales.of(raw, self._rows.x.shape[1]))
 
 
 class _Cost:

@@ -13,12 +13,10 @@ numbers, and both count as its gain: the second corrects all films that nobody l
 can tell follows from the place (`look_noise`).
 
 A gain that is wide of the truth misleads a planner of this sort more than one that adds a bonus for
-the unknown: a fit to a handful of trials may be sure of a landscape that is smoother than the true one.
-So the gain is averaged over shorter length scales too, each weighed by how well it explains what was
-seen (Snoek, Larochelle & Adams, NeurIPS 25, 2951 (2012), integrated acquisition).
+the unknown. So it is averaged over beliefs that explain the trials alike (`look_average`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, ClassVar
@@ -30,6 +28,7 @@ from pydantic import Field
 from twinloop.errors import PlanningFailed
 from twinloop.planners.interface import Known, Proposal, sobol
 from twinloop.planners.knowledge_gradient import knowledge_gradient, pair_gradient
+from twinloop.planners.look_average import AveragedBelief
 from twinloop.planners.look_belief import Asked, LookBelief, Rows, Told
 from twinloop.planners.look_noise import LookNoise
 from twinloop.planners.plain_bo import (
@@ -54,8 +53,8 @@ _MEMO = "hyperparameters"
 _NO_MORE = np.zeros((1, 1))
 """Noise beside what is in the variance of a number already."""
 
-_SHORTER = (1.0, 0.7, 0.5, 0.35)
-"""Length scales that are considered, in units of the fitted ones [1]."""
+_DRAWS = 1
+"""Beside the seed of a proposal: of the draws of its belief."""
 
 BLIND = "blind"
 """The feature that says what each trial would have been said to be worth without any look."""
@@ -84,7 +83,7 @@ class LookingBO(PlainBO, name="looking_bo"):
         1.0
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     weighs_looks: ClassVar[bool] = True
     """A campaign gives it the hours of its protocol's looks."""
 
@@ -142,7 +141,7 @@ class LookingBO(PlainBO, name="looking_bo"):
             raise PlanningFailed(self.name, f"not finite at the point found: {why}")
         memo = {name: _recall(model) for name, model in slacks.items()}
         return Proposal(
-            x=x, why=why, memo={_MEMO: memo | {"y": {"looks": seen.belief.raw.tolist()}}}
+            x=x, why=why, memo={_MEMO: memo | {"y": {"looks": seen.belief.likeliest.tolist()}}}
         )
 
     def moments(self, known: Known, x: Floats) -> tuple[Floats, Floats]:
@@ -233,7 +232,7 @@ class _Seen:
         pending: trials under way, as rows of their own.
     """
 
-    belief: LookBelief
+    belief: AveragedBelief
     noise: LookNoise
     middle: float
     unit: float
@@ -266,7 +265,9 @@ class _Seen:
             away *= np.sqrt(lost / np.maximum((away**2).sum(axis=1), _TINY))[:, None]
             told = Rows(x[pairs], np.zeros(pairs.sum()), away[pairs], left[pairs])
             rows, values = rows.with_rows(told), np.concatenate([y, (blind - y)[pairs]])
-        seen = cls(LookBelief.fitted(rows, values, memo), noise, middle, unit, bool(pairs.any()))
+        rng = np.random.default_rng([known.seed, _DRAWS])
+        belief = AveragedBelief.drawn(rows, values, memo, rng)
+        seen = cls(belief, noise, middle, unit, bool(pairs.any()))
         if not len(known.pending):
             return seen
         x = known.pending[:, axes.knobs]
@@ -374,10 +375,11 @@ class _Search:
     ) -> None:
         self._known, self._axes, self._seen = known, axes, seen
         self._slacks, self._costs_h = slacks, costs_h
-        self._beliefs = _shorter(seen.belief, seen.pending)
+        belief = seen.belief if seen.pending is None else seen.belief.waiting_for(seen.pending)
+        self._beliefs = belief.members
         self._rng = np.random.default_rng(known.seed)
         self._net = self._rng.random((_COARSE, known.d))
-        self._places = [self._promising(belief) for _, belief in self._beliefs]
+        self._places = [self._promising(belief) for belief in self._beliefs]
 
     def best(self) -> _Choice:
         """Return the best of a coarse net, refined around its best by ever smaller steps."""
@@ -412,12 +414,12 @@ class _Search:
         m = len(self._axes.names)
         gains = np.zeros((len(x), len(self._axes.sets)))
         value = Rows.of_value(x, m)
-        for (weight, belief), places in zip(self._beliefs, self._places, strict=True):
+        for belief, places in zip(self._beliefs, self._places, strict=True):
             mean, elsewhere = belief.mean(value), belief.mean(places)
             asked = [self._seen.asked(x, looks, mean) for looks in self._axes.sets]
             for s, told in enumerate(belief.through(asked, places)):
                 gain = _gain(elsewhere, told, mean)
-                gains[:, s] += weight * gain
+                gains[:, s] += gain / len(self._beliefs)
         feasible = self._feasible(x)
         scores: Floats = (
             np.log(np.maximum(gains * feasible[:, None], 1e-300)) - np.log(self._costs_h)[None, :]
@@ -445,13 +447,3 @@ def _gain(elsewhere: Floats, told: Told, mean: Floats) -> Floats:
     first, second = told.covariances
     own = (mean, (told.own[0], told.own[1]))
     return pair_gradient(elsewhere, (first, second), told.within, own)
-
-
-def _shorter(belief: LookBelief, pending: Rows | None) -> Sequence[tuple[float, LookBelief]]:
-    """Return beliefs of shorter length scales with their weights, which add up to 1."""
-    beliefs = [belief.shortened(factor) for factor in _SHORTER]
-    logs = np.array([b.log_likelihood() for b in beliefs])
-    weights = np.exp(logs - logs.max())
-    if pending is not None:
-        beliefs = [b.waiting_for(pending) for b in beliefs]
-    return list(zip((weights / weights.sum()).tolist(), beliefs, strict=True))

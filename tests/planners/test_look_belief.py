@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from twinloop.planners.look_belief import Asked, LookBelief, Rows, Scales
+from twinloop.planners.look_belief import Asked, LookBelief, Rows, Scales, ScalesPosterior
 
 SURE = Scales(
     mean=0.0, sd=1.0, lengths=np.array([0.5]), white=0.0, shared=1.0, reach=5.0, factors=np.ones(1)
@@ -119,4 +120,22 @@ def test_a_fit_of_the_same_trials_is_the_same_from_where_it_ended():
     told = rng.normal(size=9)
     first = LookBelief.fitted(rows, told, {})
     again = LookBelief.fitted(rows, told, {"looks": first.raw.tolist()})
-    assert again.log_likelihood() == pytest.approx(first.log_likelihood(), abs=0.05)
+    likely = ScalesPosterior(rows, told).log_likelihood
+    assert likely(again.raw) == pytest.approx(likely(first.raw), abs=0.05)
+
+
+def test_the_probability_of_what_was_measured_is_that_of_a_normal_vector():
+    rng = np.random.default_rng(4)
+    rows, told = cheap(rng.random(6), 0.2, 0.05), rng.normal(size=6)
+    raw = np.array([0.3, 0.1, -2.0, 0.4, -0.2, -0.5, 0.2])
+    mean, sd, length = 0.3, np.exp(0.1), np.exp(-0.5)
+    shared, reach, factor = 1 / (1 + np.exp(-0.4)), np.exp(-0.2), np.exp(0.2)
+    far2 = (rows.x - rows.x.T) ** 2
+    covariance = sd**2 * np.exp(-far2 / (2 * length**2))
+    covariance += shared * (0.2 * factor) ** 2 * np.exp(-far2 / (2 * reach**2))
+    own = 0.05**2 + np.exp(-2.0) ** 2 + (1 - shared) * (0.2 * factor) ** 2
+    covariance += np.eye(6) * own
+    expected = multivariate_normal(np.full(6, mean), covariance).logpdf(told)
+    found = ScalesPosterior(rows, told).log_likelihood(raw)
+    # what does not depend on the scales is left out
+    assert found - 3.0 * np.log(2.0 * np.pi) == pytest.approx(expected, abs=1e-3)
