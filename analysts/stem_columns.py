@@ -6,8 +6,8 @@ the noise (a constant part and one that grows with the counts, as counting does)
 lines of the scan jitter; both enter the stated deviations.
 
 Source: Gaussian refinement of columns: Nord et al., Adv. Struct. Chem. Imaging 3, 9 (2017),
-doi:10.1186/s40679-017-0042-5; precision that counting permits: Van Aert et al., Ultramicroscopy 104, 107
-(2005), doi:10.1016/j.ultramic.2005.03.005. The treatment of jitter is ours.
+doi:10.1186/s40679-017-0042-5; precision that counting permits: Van Aert et al., IUCrJ 3, 71
+(2016), section 2. The treatment of jitter is ours.
 """
 
 from dataclasses import dataclass
