@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.analysts.stem_spread import Equations, change_of, spread_of
+from twinloop.analysts.stem_spread import Equations, Solved, spread_of
 
 __all__ = ["Fitted", "Floats", "Image", "find_columns", "refine", "smoothed"]
 
@@ -55,8 +55,14 @@ SHAPE_PRIOR = np.array([0.2] * 3 + [0.1] * 9)
 """By how much they are expected to, order by order [1]."""
 
 LEAST_FOR_SHAPE = 8
-ROUNDS, JOINT_ROUNDS = 6, 6
-"""Steps of each column on its own, and of all columns with their common shape."""
+ROUNDS, JOINT_ROUNDS = 6, 12
+"""Steps of each column on its own, and, at most, of all columns with their common shape."""
+
+PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+"""Of a step of all columns, tried one after the other until one helps."""
+
+SHORT = 1e-3
+"""A step of this length changes nothing that matters [1]."""
 
 DAMPING = 0.7
 STRETCH = (0.7, 1.5)
@@ -154,7 +160,8 @@ def refine(image: Image, places: Floats, *, hold: bool = False) -> Fitted:
         if turn >= 4:
             variance = work.variance()
     for _ in range(JOINT_ROUNDS if n >= LEAST_FOR_SHAPE else 0):
-        work.joint_step(variance, hold=hold)
+        if not work.joint_step(variance, hold=hold):
+            break
         variance = work.variance()
     return work.result(variance, hold=hold)
 
@@ -253,14 +260,42 @@ class _Work:
             most = MAX_STEP_A / self.image.pixel_A
             self.places += np.clip(change[:, 1:3], -most, most)
 
-    def joint_step(self, variance: Floats, *, hold: bool) -> None:
-        """Do one Gauss-Newton step of all columns and of the shape that they share."""
+    def joint_step(self, variance: Floats, *, hold: bool) -> bool:
+        """Do one Newton step of all columns and of the shape that they share; say whether it helped.
+
+        Height, width and background of columns that overlap are hardly told apart, and a whole step
+        may lead far beyond their solution. So it is halved until the step that would follow, by the
+        same normal equations, is shorter (the natural test of monotonicity).
+
+        Source: Deuflhard, Newton Methods for Nonlinear Problems, Springer 2004, section 3.3.
+        """
         most = MAX_STEP_A / self.image.pixel_A
-        change, bend = change_of(self._equations(variance, hold=hold), most)
+        equations = self._equations(variance, hold=hold)
+        solved = Solved(equations, most)
+        change, bend = solved.change(equations)
+        length = self._length(change, bend)
+        before = self.heights, self.grounds, self.places, self.shape, self.axes
+        for part in PARTS if length > SHORT else ():
+            self._move(part * change, part * bend, most, hold=hold)
+            following = solved.change(self._equations(variance, hold=hold))
+            if self._length(*following) <= (1.0 - 0.25 * part) * length:
+                return True
+            self.heights, self.grounds, self.places, self.shape, self.axes = before
+        return False
+
+    def _length(self, change: Floats, bend: Floats) -> float:
+        """Return the root mean square of a step, in heights, widths and usual shapes [1]."""
+        high = max(float(np.median(np.abs(self.heights))), 1e-30)
+        scale = np.array([high, *[self.width] * (change.shape[1] - 2), high])
+        return float(np.sqrt(((change / scale) ** 2).mean() + ((bend / SHAPE_PRIOR) ** 2).mean()))
+
+    def _move(self, change: Floats, bend: Floats, most: float, *, hold: bool) -> None:
+        """Change the parameters by these."""
         self.heights = np.maximum(self.heights + change[:, 0], -1e9 if hold else 0.0)
-        self.grounds += change[:, -1]
+        self.grounds = self.grounds + change[:, -1]
         if not hold:
-            self.places += np.clip(change[:, 1:3], -most, most)
+            self.places = self.places + np.clip(change[:, 1:3], -most, most)
+        self.shape = self.shape.copy()
         self.shape[3:] += bend[3:]
         # what has become wider or narrower is so from now on: the axes take it up
         (down, both, across) = bend[:3]

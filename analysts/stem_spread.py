@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Equations", "Spread", "change_of", "spread_of"]
+__all__ = ["Equations", "Solved", "Spread", "spread_of"]
 
 Floats = NDArray[np.float64]
 
@@ -88,8 +88,13 @@ class Spread:
     jitter: tuple[float, float]
 
 
-class _Solved:
-    """The normal equations, ready to be solved: own parameters first, the shared ones eliminated."""
+class Solved:
+    """The normal equations, ready to be solved: own parameters first, the shared ones eliminated.
+
+    Args:
+        equations: the fits, on their way or at rest.
+        most: by which a place may change at once [px]; 0: by any distance.
+    """
 
     def __init__(self, equations: Equations, most: float = 0.0) -> None:
         from scipy.sparse import diags
@@ -129,26 +134,24 @@ class _Solved:
             found[number, :, :-1] = np.einsum("nq,nqk->nk", values, equations.wide_derivatives)
         return found
 
+    def change(self, now: Equations) -> tuple[Floats, Floats]:
+        """Return a Gauss-Newton step of all parameters: own, shape (n, k), and shared, shape (s,).
+
+        Args:
+            now: the fits as they are, by what these normal equations say of them.
+        """
+        weighted = now.weights * now.left
+        own = np.einsum("npk,np->nk", now.derivatives, weighted)
+        first = self.solver.solve(own.ravel())
+        basis = now.shared.reshape(self.basis.shape)
+        shared = np.einsum("nps,np->s", basis[now.pixels], weighted)
+        shared = shared + now.surprise / now.prior**2 - self.own @ first
+        change = self.schur @ shared
+        return (first - self.moved @ change).reshape(own.shape), change
+
     def shared_by(self, errors: Any) -> Floats:
         """Return by how much errors of the data change the common shape."""
         return np.asarray(self.schur @ (errors.T @ self.shape_pulls.T).T)
-
-
-def change_of(equations: Equations, most: float) -> tuple[Floats, Floats]:
-    """Return a Gauss-Newton step of all parameters: own, shape (n, k), and shared, shape (s,).
-
-    Args:
-        equations: the fits, on their way.
-        most: by which a place may change at once [px].
-    """
-    solved = _Solved(equations, most)
-    weighted = equations.weights * equations.left
-    own = np.einsum("npk,np->nk", equations.derivatives, weighted)
-    first = solved.solver.solve(own.ravel())
-    shared = np.einsum("nps,np->s", solved.basis[equations.pixels], weighted)
-    shared = shared + equations.surprise / equations.prior**2 - solved.own @ first
-    change = solved.schur @ shared
-    return (first - solved.moved @ change).reshape(own.shape), change
 
 
 def spread_of(equations: Equations) -> Spread:
@@ -158,7 +161,7 @@ def spread_of(equations: Equations) -> Spread:
         equations: the fits, at rest.
     """
     n, _, k = equations.derivatives.shape
-    solved = _Solved(equations)
+    solved = Solved(equations)
     squares = (
         solved.pulls.multiply(equations.variance.reshape(1, -1)).tocsr() @ solved.pulls.T
     ).tocsr()

@@ -30,6 +30,12 @@ class Limit:
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ArgumentError("Limit", (self.low, self.high), "low <= high, both finite")
+        # Annotated types with equal limits are one object, whichever was made first: 5 and 5.0 would
+        # be described now in one way, now in the other.
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+        if self.rate_per_s is not None:
+            object.__setattr__(self, "rate_per_s", float(self.rate_per_s))
 
     def check(self, name: str, value: float, unit: str = "", where: str = "") -> float:
         """Return `value` when it is inside.

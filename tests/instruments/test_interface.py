@@ -210,3 +210,20 @@ def test_an_integer_that_no_number_holds_is_refused_as_an_argument(sign: int) ->
     for name in ("bias_V", "lines", "pixels"):
         with pytest.raises(ArgumentError):
             spec.check({name: sign * 10**400}, "scanner.scan")
+
+
+def test_a_limit_is_described_alike_whichever_equal_type_was_made_first() -> None:
+    described = set()
+    for limit in (Limit(-4177, 4177, 2), Limit(-4177.0, 4177.0, 2.0)):
+        kind = Annotated[Volts, limit]
+
+        class Source(Instrument, kind="source"):
+            def connect(self) -> None: ...
+            def safe_state(self) -> None: ...
+
+            @action(recovery=Recovery.IDEMPOTENT, on_silence=OnSilence.HOLD)
+            async def hold(self, *, bias_V: kind) -> None:  # type: ignore[valid-type]
+                """Hold."""
+
+        described.add(canonical_json(Source.describe()["actions"]["hold"]["parameters"]))
+    assert described == {b'{"bias_V":{"high":4177.0,"low":-4177.0,"rate_per_s":2.0,"unit":"V"}}'}
