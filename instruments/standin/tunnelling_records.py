@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ SAMPLE_S = 2.5e-4
 """Time of one sample of the electronics; pixels are means of them [s]."""
 
 SAMPLES_PER_LINE = 8000
+
+PARTS = 20
+"""In how many steps a spectrum that is cut tells how far it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,14 @@ class Ramp:
         """Of one spectrum, with the time to open and close the loop [s]."""
         return self.points * self.point_time_s + 0.2
 
+    @property
+    def parts(self) -> list[tuple[int, float]]:
+        """A spectrum in parts: how many points are there before each, and how long it lasts [s]."""
+        edges = np.unique(np.linspace(0, self.points, PARTS + 1).astype(np.int64)).tolist()
+        lengths_s = [(last - first) * self.point_time_s for first, last in pairwise(edges)]
+        lengths_s[0] += self.duration_s - self.points * self.point_time_s
+        return list(zip(edges[:-1], lengths_s, strict=True))
+
 
 class SpectraRecord:
     """What is kept of a grid of spectra."""
@@ -175,31 +187,41 @@ class SpectraRecord:
         self.z_A = np.zeros(shape[:2], np.float32)
         self.places, self.ramp = places, ramp
         self.setpoint_nA, self.bias_V = setpoint_nA, bias_V
-        self.saturations, self.drift_A = 0, 0.0
+        self.drift_A = 0.0
 
     def put(self, row: int, column: int, seen: tuple[F8, F8], z_A: float, drift_A: float) -> None:
         """Take up one spectrum."""
         limit_nA = FULL_SCALE_NA
-        self.saturations += int(np.count_nonzero(np.abs(seen[0]) >= limit_nA))
         self.current_nA[row, column] = np.clip(seen[0], -limit_nA, limit_nA)
         self.dIdV_nS[row, column] = seen[1]
         self.z_A[row, column], self.drift_A = z_A, drift_A
 
-    def so_far(self, rows: int) -> tuple[dict[str, float], dict[str, Array]]:
-        """Return numbers and arrays of the rows that are there."""
+    def so_far(self, spectra: int, points: int) -> tuple[dict[str, float], dict[str, Array]]:
+        """Return numbers and arrays of what is there.
+
+        Args:
+            spectra: how many are there whole, row by row; arrays hold whole rows.
+            points: of the next one. A spectrum that stands alone is there as far as its points are.
+        """
+        rows, cut = spectra // self.places.shape[1], self.ramp.points
+        if self.places.size == 2 and spectra == 0:
+            rows, cut = 1, points
+        current_nA = self.current_nA[:rows, :, :cut]
         numbers = {
             "setpoint_nA": self.setpoint_nA,
             "bias_set_V": self.bias_V,
             "modulation_V": self.ramp.modulation_V,
             "drift_A": self.drift_A,
-            "saturations": float(self.saturations),
-            "is_complete": float(rows == self.places.shape[0]),
+            "saturations": float(np.count_nonzero(np.abs(current_nA) >= np.float32(FULL_SCALE_NA))),
+            "spectra": float(spectra),
+            "points": float(points),
+            "is_complete": float(spectra == self.z_A.size),
         }
         middle = self.places.mean(axis=(0, 1)) if self.places.size > 2 else np.zeros(2)
         return numbers, {
-            "bias_V": self.ramp.biases_V,
-            "current_nA": self.current_nA[:rows],
-            "dIdV_nS": self.dIdV_nS[:rows],
+            "bias_V": self.ramp.biases_V[:cut],
+            "current_nA": current_nA,
+            "dIdV_nS": self.dIdV_nS[:rows, :, :cut],
             "z_A": self.z_A[:rows],
             "x_A": self.places[0, :, 0] - middle[0],
             "y_A": self.places[:rows, 0, 1] - middle[1],

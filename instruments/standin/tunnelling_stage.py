@@ -264,8 +264,10 @@ class TunnellingStage(StageTwin):
                     kept.put(row, column, seen, before_A, float(micro.place_A[2]) - before_A)
                     self._take_place(micro, ramp.duration_s)
                     run.is_touched = True
-                    yield ramp.duration_s
-                run.numbers, run.arrays = kept.so_far(row + 1)
+                    for points, part_s in ramp.parts:
+                        run.numbers, run.arrays = kept.so_far(row * columns + column, points)
+                        yield part_s
+                run.numbers, run.arrays = kept.so_far((row + 1) * columns, 0)
                 self.emit("row", {"row": float(row)}, {"dIdV_nS": kept.dIdV_nS[row]})
 
     def _pulse(

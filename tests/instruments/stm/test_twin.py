@@ -135,6 +135,47 @@ def test_an_abort_leaves_the_lines_that_were_scanned(tmp_path):
     assert rig.twin.state["is_approached"]
 
 
+@pytest.mark.parametrize(
+    ("action", "arguments", "steps", "spectra", "points"),
+    [
+        ("spectrum", {"points": 40, "point_time_s": 0.1}, 5, 0, 10),
+        ("spectrum", {"points": 40, "point_time_s": 0.1}, 1, 0, 2),
+        (
+            "spectra",
+            {"width_A": 8.0, "height_A": 8.0, "columns": 2, "rows": 2, "points": 20},
+            27,
+            1,
+            7,
+        ),
+    ],
+)
+def test_a_spectrum_that_is_aborted_tells_how_far_it_came(
+    tmp_path, action, arguments, steps, spectra, points
+):
+    rig = Rig(tmp_path, seed=1).ready()
+    command = rig.command(action, **arguments)
+    slept_s = []
+    sleep = rig.twin.clock.sleep
+
+    async def counted(duration_s):
+        slept_s.append(duration_s)
+        if len(slept_s) > steps:
+            raise asyncio.CancelledError
+        await sleep(duration_s)
+
+    async def cut():
+        rig.twin.clock.sleep = counted
+        with pytest.raises(asyncio.CancelledError):
+            await rig.obey(command)
+        asked = {"spectrum": rig.twin.what_was_ramped, "spectra": rig.twin.what_was_mapped}
+        return await asked[action](command)
+
+    verdict = asyncio.run(cut())
+    assert isinstance(verdict, Partial)
+    assert (verdict.what["spectra"], verdict.what["points"]) == (spectra, points)
+    assert verdict.what["is_complete"] == 0.0
+
+
 def test_a_safe_state_cuts_the_scan_and_brings_the_tip_back(tmp_path):
     rig = Rig(tmp_path, seed=1).ready()
     command = rig.command("scan", **SMALL)
