@@ -47,8 +47,8 @@ CREST = 0.2
 SMALLEST_A2 = 64.0
 """Area below which an island is not counted [A^2]: four columns of GaAs(001)."""
 
-ROUGHNESS_LOG = (-1.0778, 0.7122, 0.1144, 0.1435, -0.0352, 0.9343, 0.5482, -0.5281)
-ROUGHNESS_SD = (-3.36, 2.053, -0.927)
+ROUGHNESS_LOG = (-1.0578, 0.7122, 0.1144, 0.1435, -0.0352, 0.9343, 0.5482, -0.5281)
+ROUGHNESS_SD = (-3.22, 2.053, -0.927)
 """ln(true / seen) of the roughness: factors of 1, s, s^2, f, f^2, R, R s, f s; with s the length of steps
 for each 10 A^2, f the share of the islands' layer, R the terraces' concentration. The standard
 deviation over the roughness is exp(a + b s + c f). Fitted on 485 images of 119 films, one in four of

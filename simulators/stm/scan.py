@@ -238,10 +238,15 @@ class Scanner:
         """
         self._axis_states = (self.axes[0].rest(x_A), self.axes[1].rest(y_A))
         self._at_A = np.array([x_A, y_A])
-        over_A = self._at_A - self.drift.offset_A[:2]
+        # an axis need not be where its command says, even at rest
+        rests_A = [
+            axis.follow(state, np.full(1, at_A), step_s=1.0 / self.loop.rate_Hz)[0]
+            for axis, state, at_A in zip(self.axes, self._axis_states, self._at_A, strict=True)
+        ]
+        over_A = np.array(rests_A) - self.drift.offset_A[:2]
         height_A = self.field.topograph_A(
             over_A[:1], over_A[1:], setpoint_nA=self.loop.setpoint_nA
-        )[0] - self._lift_A(over_A)
+        )[0] - (self._lift_A(over_A) - self.drift.offset_A[2])
         self._state[:] = 0.0
         self._state[[INTEGRAL, HEIGHT]] = height_A
         self._state[AMPLITUDE] = self.loop.setpoint_nA

@@ -84,6 +84,17 @@ def test_a_film_is_taken_imaged_and_given_back_as_the_same_sample(tmp_path):
     assert [event.what for event in held.history] == ["take", "give"]
 
 
+@pytest.mark.parametrize("seed", [2894, 2955, 2971, 3035])
+def test_a_tip_comes_to_a_tilted_sample_without_touching_it(tmp_path, seed):
+    # tilted by up to 0.03 rad, hundreds of angstroms from the middle of the sample
+    rig = Rig(tmp_path, seed=seed).ready()
+    scan = rig.act("scan", **SMALL)
+    assert rig.twin.truth()["frame"]["events"] == []
+    assert rig.twin.state["tip_events"] == 0
+    assert np.median(np.abs(scan.current_forward_nA / 0.1 - 1.0)) < 0.05
+    assert 2.0 < np.ptp(scan.z_forward_A) < 12.0
+
+
 def test_the_image_shows_the_heights_where_the_tip_truly_was(tmp_path):
     rig = Rig(tmp_path, seed=2).ready()
     scan = rig.act("scan", **SMALL | {"pixels_x": 48, "pixels_y": 24})
