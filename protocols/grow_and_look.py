@@ -16,7 +16,7 @@ from twinloop.analysts.rheed import RHEEDAnalyst
 from twinloop.analysts.stem import STEMAnalyst
 from twinloop.analysts.stm import STMAnalyst
 from twinloop.analysts.xrd import XRDAnalyst
-from twinloop.instruments.mbe.interface import MBE
+from twinloop.instruments.mbe.interface import MBE, Dose_ML, Flux_ML_per_s, Hold_s, Substrate_K
 from twinloop.instruments.rheed.interface import RHEED
 from twinloop.instruments.stem.interface import STEM
 from twinloop.instruments.stm.interface import STM
@@ -24,7 +24,7 @@ from twinloop.instruments.xrd.interface import XRD
 from twinloop.protocols.interface import Outcome, Point, Trial, protocol
 from twinloop.protocols.sights import Sight, by_beam, by_tip, by_xrays, nothing, watched_growth
 from twinloop.protocols.transfer import move
-from twinloop.units import Dimensionless, Kelvin, Monolayers, MonolayersPerSecond, Seconds
+from twinloop.units import Dimensionless, Kelvin, Monolayers, Seconds
 
 __all__ = ["Judged", "Looked", "grow_and_look"]
 
@@ -35,10 +35,10 @@ Place = tuple[MBE | STM | XRD | STEM, *tuple[RHEED, ...]]
 class Looked(Point):
     """How to grow a film, and what to look at it with: a look is taken at 0.5 and above."""
 
-    substrate_K: Kelvin
-    flux_ML_per_s: MonolayersPerSecond
-    dose_ML: Monolayers
-    anneal_s: Seconds
+    substrate_K: Substrate_K
+    flux_ML_per_s: Flux_ML_per_s
+    dose_ML: Dose_ML
+    anneal_s: Hold_s
     look_stm: Dimensionless
     look_xrd: Dimensionless
     look_stem: Dimensionless

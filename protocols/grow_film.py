@@ -1,7 +1,7 @@
 """Grow one film and judge it: what a single trial does."""
 
 from twinloop.analysts.rheed import RHEEDAnalyst
-from twinloop.instruments.mbe.interface import MBE
+from twinloop.instruments.mbe.interface import MBE, Dose_ML, Flux_ML_per_s, Hold_s, Substrate_K
 from twinloop.instruments.rheed.interface import RHEED
 from twinloop.protocols.interface import Outcome, Point, Trial, protocol, together
 from twinloop.results import Array, Result
@@ -11,12 +11,12 @@ __all__ = ["Film", "Growth", "Traced", "grow_film"]
 
 
 class Growth(Point):
-    """The knobs of one growth, as the chamber's own instruments show them."""
+    """The knobs of one growth, as the chamber's own instruments show them, within its limits."""
 
-    substrate_K: Kelvin
-    flux_ML_per_s: MonolayersPerSecond
-    dose_ML: Monolayers
-    anneal_s: Seconds
+    substrate_K: Substrate_K
+    flux_ML_per_s: Flux_ML_per_s
+    dose_ML: Dose_ML
+    anneal_s: Hold_s
 
 
 class Traced(Outcome):

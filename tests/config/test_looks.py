@@ -87,3 +87,19 @@ def test_a_planner_of_looks_needs_a_protocol_that_has_some(tmp_path):
     path.write_text(text.replace("planner: sobol", "planner: {name: looking_bo}"))
     problems = " ".join(map(str, check(str(path)).problems))
     assert "declares none" in problems
+
+
+@pytest.mark.parametrize(
+    ("shipped_name", "old", "new"),
+    [
+        ("grow_and_look.yaml", "{low: 620, high: 780}", "{low: 620, high: 1780}"),
+        ("mbe_growth.yaml", "substrate_K: ", "substrate_K: {low: -400, high: 700} # "),
+    ],
+)
+def test_a_search_beyond_the_chamber_starts_nothing(tmp_path, shipped_name, old, new):
+    text = shipped("campaigns", shipped_name)
+    assert old in text
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=r"search\.substrate_K.*allowed: 300 to 1000 K"):
+        check(load_campaign(str(path)))
